@@ -1,0 +1,50 @@
+# Every command of the project. `make` alone lists them.
+# A lane that takes longer than its budget (seconds) is stopped and fails.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check unit engine kernel bench gen format clean
+
+BIN := .venv/bin
+CHECK_BUDGET  := 420
+ENGINE_BUDGET := 600
+UNIT_BUDGET   := 60
+KERNEL_BUDGET := 900
+CARGO := cargo --quiet
+CARGO_TEST := --manifest-path proxy/Cargo.toml --release --no-default-features
+
+help: ## List the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+setup: ## Install what is missing and build the engine (the others call it)
+	@scripts/setup.sh
+
+demo: setup ## Bring up a mesh of two nodes and show it at work
+	@$(BIN)/python examples/shop/demo.py
+
+test: setup check engine unit kernel ## Run every lane
+
+check: setup ## Format, lint, types, layers, generated files
+	timeout $(CHECK_BUDGET) scripts/check.sh
+
+engine: setup ## Tests of the engine in Rust
+	timeout $(ENGINE_BUDGET) cargo test $(CARGO_TEST)
+
+unit: setup ## Tests without root and network
+	timeout $(UNIT_BUDGET) $(BIN)/python -m pytest tests/unit
+
+kernel: setup ## Tests with real namespaces, BPF and engine; needs root
+	timeout $(KERNEL_BUDGET) $(BIN)/python -m pytest tests/kernel
+
+bench: setup ## Measure against direct TCP; writes bench/results.json
+	$(BIN)/python -m bench.main
+
+gen: setup ## Generate the protobuf stubs anew
+	PATH=$(CURDIR)/$(BIN):$$PATH scripts/generate.sh .
+
+format: setup ## Format everything
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	$(CARGO) fmt --manifest-path proxy/Cargo.toml --all
+	clang-format -i bpf/*.c bpf/*.h
+
+clean: ## Remove what was built
+	rm -rf .venv proxy/target agent/_engine*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,73 @@
+"""The typed face of the Rust engine, proxy/engine. Everything Python may ask of it is here."""
+
+from collections.abc import Sequence
+from typing import final
+
+@final
+class Engine:
+    """Moves the bytes: listeners in each pod, tunnels between nodes, policy on each connection.
+
+    Its threads start with it and end with close(). Methods are short and safe to call from any
+    thread; a failure raises agent.errors.EngineError.
+    """
+
+    def __new__(
+        cls,
+        workers: int,
+        *,
+        trust_domain: str = "cluster.local",
+        cluster: str = "Kubernetes",
+        node: str = "",
+        access_log: str = "plain",
+    ) -> Engine:
+        """`workers` threads; access log lines ("plain", "json" or "off") go to standard output."""
+
+    def add_pod(self, uid: str, name: str, namespace: str, service_account: str, netns: int) -> None:
+        """Returns once all three listeners in the pod accept connections.
+
+        `netns` is a descriptor of the pod's network namespace; the engine keeps a duplicate.
+        The same uid with the same namespace is fine; with another one the old is replaced.
+        """
+
+    def remove_pod(self, uid: str, drain_seconds: float) -> None:
+        """Closes the listeners at once, open connections after the drain. An unknown uid is fine."""
+
+    def pods(self) -> list[str]:
+        """The uids that are served now."""
+
+    def apply(
+        self, type_url: str, changed: Sequence[tuple[str, bytes]], removed: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        """Takes one discovery response: (name, protobuf) of what changed, names of what is gone.
+
+        All of it comes into force at once. Returns (name, reason) of the resources that cannot
+        be used; of those the last good state stays. The first call for a type completes it;
+        until both types are complete every connection is refused.
+        """
+
+    def set_certificate(self, identity: str, key: bytes, chain: Sequence[bytes], roots: Sequence[bytes]) -> None:
+        """Puts a certificate into force for new tunnels and handshakes.
+
+        `identity` is the SPIFFE ID; `key` PKCS#8 PEM; `chain` leaf first, `roots`, each PEM.
+        """
+
+    def remove_certificate(self, identity: str) -> None:
+        """Forgets a certificate; an unknown identity is fine."""
+
+    def wanted_identities(self) -> list[str]:
+        """The SPIFFE IDs of the pods served now, sorted, each once."""
+
+    def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]:
+        """One row per label set: labels, then connections opened, closed, failed, bytes received, sent."""
+
+    def connections(self) -> str:
+        """Open connections as a JSON array."""
+
+    def config_dump(self) -> str:
+        """Workloads, services, policies, certificates (never keys) and pods as a JSON object."""
+
+    def drain(self, seconds: float) -> None:
+        """Stops listening everywhere, returns when no connection is left or the time is over."""
+
+    def close(self) -> None:
+        """Ends all threads; twice is fine."""

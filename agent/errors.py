@@ -1,0 +1,73 @@
+"""Every error Weft raises on purpose, named for what the catcher can do about it.
+
+WeftError
+├── ConfigError        a setting is wrong: tell the operator, exit
+├── InvalidObjectError a resource cannot be understood: keep the last good one, report it
+├── RefusedError       the other side, or our own rules, said no: do not repeat unchanged
+│   ├── UnauthenticatedError   no token, or none that can be believed
+│   └── ForbiddenError         known caller, but this is not theirs
+├── UnavailableError   something outside is away: try again later
+│   ├── PodGoneError           the pod has ended: forget it
+│   └── PodNotReadyError       the pod cannot be served yet: it stays pending
+├── NotFoundError      the named object is not there
+├── ConflictError      the object changed under the writer: read it again
+├── ProtocolError      the other end broke the protocol: drop the connection
+├── KernelError        the kernel refused: says which call, and what to check
+└── EngineError        the engine could not do what it was asked
+"""
+
+
+class WeftError(Exception):
+    """Root of all of them; the text is meant for an operator."""
+
+
+class ConfigError(WeftError):
+    """A setting cannot be used: names the variable, what was read, what is accepted."""
+
+
+class InvalidObjectError(WeftError):
+    """A resource cannot be understood: names file or object, field, what is accepted."""
+
+
+class RefusedError(WeftError):
+    """The request was understood and turned down."""
+
+
+class UnauthenticatedError(RefusedError):
+    """Nobody knows who is calling."""
+
+
+class ForbiddenError(RefusedError):
+    """The caller is known and may not do this."""
+
+
+class UnavailableError(WeftError):
+    """Something outside is away for now."""
+
+
+class PodGoneError(UnavailableError):
+    """The pod ended while it was worked on."""
+
+
+class PodNotReadyError(UnavailableError):
+    """The pod cannot be served yet; the text says what it waits for."""
+
+
+class NotFoundError(WeftError):
+    """The named object does not exist."""
+
+
+class ConflictError(WeftError):
+    """The object is no longer the one that the caller read, or exists already."""
+
+
+class ProtocolError(WeftError):
+    """The other end of a connection sent what the protocol does not allow."""
+
+
+class KernelError(WeftError):
+    """A system call failed in a way that retrying does not mend."""
+
+
+class EngineError(WeftError):
+    """The engine refused a command; the text says why."""

@@ -1,0 +1,267 @@
+"""The edge to the cluster: list, watch and write Kubernetes objects.
+
+Without an API server a *state directory* takes its place: one JSON file per object, as an
+API server would return it (uid, resourceVersion, status and all), renamed into place:
+
+    STATE/pods/shop_frontend.json        KIND-PLURAL/NAMESPACE_NAME.json
+    STATE/namespaces/_shop.json          cluster-scoped: no namespace before the underscore
+
+Kubernetes names hold no underscore, so the split is never ambiguous. Objects are plain
+dictionaries here; agent/api/ gives them types. Writers in several processes take turns with
+a lock file, which also guards the counter that resourceVersions come from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import enum
+import fcntl
+import json
+import logging
+import os
+import uuid
+from collections.abc import AsyncIterator, Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from asyncinotify import Inotify, Mask
+
+from agent.errors import ConflictError, InvalidObjectError, NotFoundError, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object that we read."""
+
+    api_version: str
+    name: str
+    plural: str
+    is_namespaced: bool = True
+
+
+NAMESPACE = Kind("v1", "Namespace", "namespaces", is_namespaced=False)
+NODE = Kind("v1", "Node", "nodes", is_namespaced=False)
+POD = Kind("v1", "Pod", "pods")
+SERVICE = Kind("v1", "Service", "services")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+KINDS = (NAMESPACE, NODE, POD, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT)
+
+
+class ChangeType(enum.Enum):
+    """What happened to an object; SYNCED comes once, after all that existed at first."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+    SYNCED = "SYNCED"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event of a watch. `kind` and `object` are absent on SYNCED; DELETED carries the last state."""
+
+    type: ChangeType
+    kind: Kind | None = None
+    object: Object | None = None
+
+
+class Cluster(Protocol):
+    """What the processes need of a cluster."""
+
+    async def list(self, kind: Kind) -> list[Object]:
+        """All objects of a kind, in no order."""
+
+    def watch(self, kinds: Collection[Kind]) -> AsyncIterator[Change]:
+        """What exists (ADDED), then SYNCED, then every change, for ever. Close it with aclose()."""
+
+    async def create(self, kind: Kind, new: Object) -> Object:
+        """Store a new object; ConflictError if the name is taken."""
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Object, *, uid: str | None = None) -> Object:
+        """Apply a JSON merge patch (RFC 7396); the object as stored.
+
+        Raises NotFoundError without such an object, ConflictError when `uid` is given and
+        the object of that name is another one.
+        """
+
+    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
+        """Remove an object; NotFoundError when it is not there."""
+
+
+def merge(target: Any, patch: Any) -> Any:
+    """The JSON merge patch of RFC 7396: None removes a key, dictionaries merge, all else replaces."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge(result.get(key), value)
+    return result
+
+
+class StateDirectory:
+    """A folder that stands in for the API server."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @classmethod
+    def create_at(cls, root: Path) -> StateDirectory:
+        """Make the folder and one sub-folder for each kind; what is there already stays."""
+        for kind in KINDS:
+            (root / kind.plural).mkdir(parents=True, exist_ok=True)
+        return cls(root)
+
+    async def list(self, kind: Kind) -> list[Object]:
+        return [item for path in self._files(kind) if (item := _read(path)) is not None]
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        found = _read(self._path(kind, namespace, name))
+        if found is None:
+            raise NotFoundError(f"{kind.name} {namespace}/{name} does not exist in {self._root}")
+        return found
+
+    async def create(self, kind: Kind, new: Object) -> Object:
+        metadata = new["metadata"]
+        path = self._path(kind, metadata.get("namespace", ""), metadata["name"])
+        with self._writing() as version:
+            if path.exists():
+                raise ConflictError(f"{kind.name} {metadata['name']} exists already")
+            given = {
+                "uid": str(uuid.uuid4()),
+                "resourceVersion": version,
+                "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+            stored = {**new, "apiVersion": kind.api_version, "kind": kind.name, "metadata": {**metadata, **given}}
+            _write(path, stored)
+        return stored
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Object, *, uid: str | None = None) -> Object:
+        path = self._path(kind, namespace, name)
+        with self._writing() as version:
+            old = _read(path)
+            if old is None:
+                raise NotFoundError(f"{kind.name} {namespace}/{name} does not exist in {self._root}")
+            if uid is not None and old["metadata"]["uid"] != uid:
+                raise ConflictError(f"{kind.name} {namespace}/{name} is another object by now")
+            new = merge(old, patch)
+            if new == old:  # as an API server: no change, no new version, no event
+                return old
+            new["metadata"]["resourceVersion"] = version
+            _write(path, new)
+        return new
+
+    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
+        with self._writing():
+            try:
+                self._path(kind, namespace, name).unlink()
+            except FileNotFoundError as exc:
+                raise NotFoundError(f"{kind.name} {namespace}/{name} does not exist in {self._root}") from exc
+
+    async def watch(self, kinds: Collection[Kind]) -> AsyncIterator[Change]:
+        """As Cluster.watch. A file that cannot be read is logged and its last good state stays."""
+        by_folder = {self._root / kind.plural: kind for kind in kinds}
+        known: dict[Path, Object] = {}
+        with Inotify() as inotify:
+            # Watches come before the listing, so that nothing falls between the two.
+            for folder in by_folder:
+                try:
+                    inotify.add_watch(folder, Mask.MOVED_TO | Mask.CLOSE_WRITE | Mask.DELETE | Mask.MOVED_FROM)
+                except OSError as exc:
+                    raise UnavailableError(f"cannot watch {folder}: {exc.strerror}; is this a state directory?") from exc
+            for kind in kinds:
+                for path in self._files(kind):
+                    for change in _change(known, kind, path):
+                        yield change
+            yield Change(ChangeType.SYNCED)
+            async for event in inotify:
+                if event.mask & Mask.Q_OVERFLOW:
+                    paths = {*known, *(path for kind in kinds for path in self._files(kind))}
+                elif event.path is not None and not event.path.name.startswith("."):
+                    paths = {event.path}
+                else:
+                    continue
+                for path in sorted(paths):
+                    for change in _change(known, by_folder[path.parent], path):
+                        yield change
+
+    def _files(self, kind: Kind) -> list[Path]:
+        folder = self._root / kind.plural
+        try:
+            return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        except FileNotFoundError as exc:
+            raise UnavailableError(f"{folder} does not exist; is {self._root} a state directory?") from exc
+
+    def _path(self, kind: Kind, namespace: str, name: str) -> Path:
+        for part in (namespace, name):
+            if "/" in part or "_" in part or part.startswith("."):
+                raise InvalidObjectError(f"{kind.name}: {part!r} is not a Kubernetes name")
+        return self._root / kind.plural / f"{namespace if kind.is_namespaced else ''}_{name}.json"
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[str]:
+        """Hold the lock of all writers; gives the resourceVersion that this write may use."""
+        with open(self._root / ".lock", "a+", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            version = str(int(lock.read() or "0") + 1)
+            lock.truncate(0)
+            lock.write(version)
+            lock.flush()
+            yield version
+
+
+def _change(known: dict[Path, Object], kind: Kind, path: Path) -> Iterator[Change]:
+    """What the file says now against what is known of it; updates `known`."""
+    old = known.get(path)
+    try:
+        new = _read(path)
+    except InvalidObjectError as exc:
+        logger.error("object cannot be read, its last good state stays", extra={"reason": exc})
+        return
+    if new is None:
+        if old is not None:
+            del known[path]
+            yield Change(ChangeType.DELETED, kind, old)
+    elif old is None:
+        known[path] = new
+        yield Change(ChangeType.ADDED, kind, new)
+    elif old["metadata"]["uid"] != new["metadata"]["uid"]:
+        known[path] = new
+        yield Change(ChangeType.DELETED, kind, old)
+        yield Change(ChangeType.ADDED, kind, new)
+    elif old["metadata"]["resourceVersion"] != new["metadata"]["resourceVersion"]:
+        known[path] = new
+        yield Change(ChangeType.MODIFIED, kind, new)
+
+
+def _read(path: Path) -> Object | None:
+    """The object in a file; None without the file; InvalidObjectError for anything but an object with uid and version."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as exc:
+        raise InvalidObjectError(f"{path}: not JSON: {exc}") from exc
+    metadata = found.get("metadata") if isinstance(found, dict) else None
+    if not isinstance(metadata, dict) or not all(metadata.get(key) for key in ("name", "uid", "resourceVersion")):
+        raise InvalidObjectError(f"{path}: not an object with metadata.name, uid and resourceVersion")
+    return dict(found)
+
+
+def _write(path: Path, new: Object) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(new, indent=1))
+    temporary.rename(path)
+
+
