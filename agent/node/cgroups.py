@@ -1,0 +1,130 @@
+"""The edge to cgroup2 and /proc: who a process is, and where a pod's network namespace is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import ForbiddenError, KernelError, PodGoneError, PodNotReadyError
+
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The cgroup2 file system: where it is mounted, and which part of the hierarchy it shows."""
+
+    path: Path
+    root: str
+
+    def locate(self, cgroup: str) -> Path:
+        """The directory of a cgroup as /proc/PID/cgroup writes it."""
+        inside = os.path.relpath(cgroup, self.root)
+        if inside.startswith(".."):
+            raise KernelError(f"cgroup {cgroup} is outside {self.path}; the agent needs the host's cgroup namespace")
+        return self.path / inside
+
+
+def find_mount(mountinfo: str | None = None) -> Mount:
+    """The cgroup2 mount, pure (/sys/fs/cgroup) or hybrid (/sys/fs/cgroup/unified)."""
+    text = _MOUNTS.read_text() if mountinfo is None else mountinfo
+    for line in text.splitlines():
+        fields, _, kind = line.partition(" - ")
+        if kind.split(" ", 1)[0] == "cgroup2":
+            _, _, _, root, path = fields.split()[:5]
+            return Mount(Path(path), root)
+    raise KernelError("no cgroup2 file system in /proc/self/mountinfo; mount one, Kubernetes needs it too")
+
+
+def cgroup_of(pid: int, mount: Mount) -> Path:
+    """The directory of the process's cgroup. PodGoneError when there is no such process."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError) as exc:
+        raise PodGoneError(f"process {pid} has ended") from exc
+    for line in lines:
+        if line.startswith("0::"):
+            return mount.locate(line.removeprefix("0::"))
+    raise KernelError(f"process {pid} is in no cgroup2 hierarchy")
+
+
+def proxy_cgroup(pid: int, mount: Mount, root: Path, enrolled: Collection[str]) -> Path:
+    """The cgroup of a process that shall be a node proxy, so that the hooks leave it alone.
+
+    ForbiddenError unless it is a cgroup of its own below `root`, since everything in it is exempt, and
+    none of a pod in `enrolled` (UIDs): a pod must not let itself out of the mesh.
+    """
+    found = cgroup_of(pid, mount)
+    if found == root or root not in found.parents:
+        raise ForbiddenError(f"process {pid} is in {found}; a node proxy needs a cgroup of its own below {root}")
+    path = str(found.relative_to(root))
+    for uid in enrolled:
+        if any(spelling in path for spelling in _spellings(uid)):
+            raise ForbiddenError(f"process {pid} belongs to pod {uid}, which is in the mesh: it can be no node proxy")
+    return found
+
+
+def processes_of(uid: str, root: Path) -> list[int]:
+    """The processes of a pod, the oldest first: those in cgroups whose name has its UID, and below them."""
+    found: dict[int, int] = {}
+    for directory in _named(root, _spellings(uid)):
+        for folder, _, _ in os.walk(directory):
+            for pid in _members(Path(folder)):
+                start = _start_of(pid)
+                if start is not None:
+                    found[pid] = start
+    return sorted(found, key=lambda pid: (found[pid], pid))
+
+
+def _spellings(uid: str) -> tuple[str, str]:
+    """How a pod's UID may stand in the name of its cgroup."""
+    return uid, uid.replace("-", "_")
+
+
+def _named(root: Path, spellings: Collection[str]) -> Iterator[Path]:
+    for folder, names, _ in os.walk(root):
+        matching = [name for name in names if any(spelling in name for spelling in spellings)]
+        yield from (Path(folder) / name for name in matching)
+        names[:] = [name for name in names if name not in matching]
+
+
+def _members(directory: Path) -> list[int]:
+    try:
+        return [int(line) for line in (directory / "cgroup.procs").read_text().split()]
+    except OSError:
+        return []  # the cgroup has gone meanwhile, or is threaded
+
+
+def _start_of(pid: int) -> int | None:
+    try:
+        # The command may hold spaces and parentheses; field 22 counts from the last one.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return None
+
+
+def open_netns(uid: str, root: Path) -> int:
+    """A descriptor, the caller's, of the pod's network namespace: that of its oldest process.
+
+    PodNotReadyError when it has no process yet or shares the node's namespace.
+    """
+    node = {_netns_inode(pid) for pid in ("1", "self")}
+    for pid in processes_of(uid, root):
+        try:
+            fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        if os.fstat(fd).st_ino in node:
+            os.close(fd)
+            raise PodNotReadyError(f"process {pid} of the pod is in the node's network namespace")
+        return fd
+    raise PodNotReadyError(f"no process of the pod is in a cgroup below {root}")
+
+
+def _netns_inode(pid: str) -> int:
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return 0

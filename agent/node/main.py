@@ -1,0 +1,122 @@
+"""`weft node`: the node agent's process. Builds and wires, decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import click
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from agent import admin, handover, logs, metrics, wire
+from agent.errors import KernelError
+from agent.kube import StateDirectory
+from agent.node import cgroups, layout, removal
+from agent.node.enrolment import Enrolments
+from agent.node.inventory import Inventory
+from agent.node.proxies import Proxies
+from agent.node.redirect import Redirection
+from agent.node.settings import Settings
+from agent.node.steps import Steps
+from agent.node.watch import Watch
+
+ProxyCgroup = Callable[[int, Collection[str]], Path]  # of a process, by the UIDs of the pods in the mesh
+
+
+@click.command()
+@click.option("--remove", is_flag=True, help="Return the node's pods to plain networking, remove all from the kernel.")
+def node(remove: bool) -> None:
+    """Run the node agent: redirect this node's pods and hand them to the node proxy."""
+    settings = Settings.parse(os.environ)
+    logs.set_up(settings.log_format, settings.log_level)
+    mount = cgroups.find_mount()
+    root = settings.cgroup_root or mount.path
+    if remove:
+        cluster = StateDirectory(settings.state_directory)
+        asyncio.run(removal.remove_everything(settings.pin_directory, root, cluster))
+        return
+    directory = _load(settings.pin_directory)
+    asyncio.run(_run(settings, directory, root, lambda pid, enrolled: cgroups.proxy_cgroup(pid, mount, root, enrolled)))
+
+
+def _load(pin_directory: Path) -> Path:
+    """Load the programs in a process of its own; the directory of this layout's pins."""
+    others = [path for path in pin_directory.glob("v*") if path.name != layout.VERSION]
+    if others:
+        raise KernelError(f"{others[0]} was left by another version; remove it first (weft node --remove)")
+    directory = pin_directory / layout.VERSION
+    command = [sys.executable, "-m", "agent.node.loader", str(directory)]
+    if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode:
+        raise KernelError("the BPF programs cannot be loaded; the loader's words are above")
+    return directory
+
+
+async def _run(settings: Settings, directory: Path, root: Path, proxy_cgroup: ProxyCgroup) -> None:
+    """Until SIGTERM or SIGINT. All that is enrolled stays so."""
+    agent = asyncio.ensure_future(_serve(settings, directory, root, proxy_cgroup))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, agent.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await agent
+
+
+async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: ProxyCgroup) -> None:
+    cluster = StateDirectory(settings.state_directory)
+    ready = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        kernel = stack.enter_context(contextlib.closing(Redirection(directory)))
+        kernel.attach(root)
+        registry = CollectorRegistry()
+        measures = metrics.NodeMetrics(registry)
+        registry.register(metrics.RedirectionCollector(kernel.counts))
+        await stack.enter_async_context(admin.serving(_health(ready), host=None, port=wire.NODE_HEALTH_PORT))
+        await stack.enter_async_context(admin.serving(_metrics(registry), host=None, port=wire.DEBUG_PORT))
+        proxies = Proxies(kernel, lambda pid: proxy_cgroup(pid, enrolments.uids), measures)
+        steps = Steps(
+            kernel,
+            proxies,
+            cluster,
+            root,
+            announce_seconds=settings.announce_seconds,
+            drain_seconds=settings.drain_seconds,
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        enrolments = Enrolments(kernel, steps, group, measures)
+
+        async def begin(inventory: Inventory) -> None:
+            # Proxies are let in once what was enrolled is known: their snapshot must be whole.
+            proxies.adopt(await enrolments.adopt(inventory.living(settings.node)))
+            group.create_task(proxies.serve(handover.listen(settings.hand_over_socket)))
+            ready.set()
+
+        await Watch(cluster, settings.node, enrolments, begin).follow()
+
+
+def _health(ready: asyncio.Event) -> list[web.RouteDef]:
+    async def is_alive(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def is_ready(_: web.Request) -> web.Response:
+        if ready.is_set():
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text="the cluster's pods are not known yet\n")
+
+    return [web.get("/healthz", is_alive), web.get("/readyz", is_ready)]
+
+
+def _metrics(registry: CollectorRegistry) -> list[web.RouteDef]:
+    async def show(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return [web.get("/metrics", show)]
+
+
+if __name__ == "__main__":
+    node()

@@ -1,0 +1,66 @@
+"""Following the cluster: from its pods and namespaces to the pods that shall be enrolled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from agent import kube
+from agent.errors import UnavailableError
+from agent.kube import ChangeType, Cluster
+from agent.model import NodeName
+from agent.node.enrolment import Enrolments
+from agent.node.inventory import Inventory
+from agent.node.selection import select
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 1.0
+
+
+class Watch:
+    """Keeps the enrolments at what the cluster says.
+
+    on_first: awaited once, when all pods are known for the first time and before any is
+    enrolled, with the node's living pods.
+    """
+
+    def __init__(
+        self, cluster: Cluster, node: NodeName, enrolments: Enrolments, on_first: Callable[[Inventory], Awaitable[None]]
+    ) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._enrolments = enrolments
+        self._on_first = on_first
+        self._is_first = True
+
+    async def follow(self) -> None:
+        """For ever. While the cluster is away, what is enrolled stays as it is."""
+        while True:
+            try:
+                await self._follow_one()
+            except UnavailableError as exc:
+                logger.error("the cluster is away, everything stays as it is", extra={"reason": exc})
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _follow_one(self) -> None:
+        inventory = Inventory()
+        is_whole = False
+        async with contextlib.aclosing(self._cluster.watch((kube.NAMESPACE, kube.POD))) as changes:
+            async for change in changes:
+                inventory.apply(change)
+                if change.type is ChangeType.SYNCED:
+                    is_whole = True
+                    if self._is_first:
+                        await self._on_first(inventory)
+                        self._is_first = False
+                if is_whole:
+                    self._want(inventory)
+
+    def _want(self, inventory: Inventory) -> None:
+        selected = select(inventory.pods.values(), inventory.namespace_labels, self._node, self._enrolments.uids)
+        self._enrolments.report(selected.problems)
+        self._enrolments.want(selected.wanted, inventory.living(self._node))
