@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import final
 
+__all__ = ["Engine"]
+
 @final
 class Engine:
     """Moves the bytes: listeners in each pod, tunnels between nodes, policy on each connection.

@@ -1,0 +1,54 @@
+//! The engine of Weft's node proxy: it moves the bytes of every enrolled pod's connections.
+//!
+//! Python decides, this crate carries out. Settings, discovery and certificates come in through
+//! `engine::Engine`; only `python` knows that the caller is Python.
+//!
+//! Reading order: `engine` (the face), `acceptor` (listeners of all pods), `worker` (threads),
+//! `outbound` and `inbound` (the way of a connection), `tunnel` (HBONE to a peer), `relay` (bytes).
+
+mod acceptor;
+pub mod access_log;
+mod certificates;
+mod clock;
+mod connection;
+mod description;
+pub mod engine;
+mod error;
+mod handshakes;
+mod hbone;
+mod inbound;
+mod last_hop;
+pub mod metrics;
+mod netns;
+mod outbound;
+mod plain;
+mod pod;
+mod relay;
+mod sockets;
+mod tls;
+mod tunnel;
+mod wire;
+mod worker;
+
+mod address;
+mod balance;
+mod dump;
+mod fault;
+pub mod identity;
+mod index;
+mod policies;
+pub mod policy;
+mod proto;
+mod route;
+mod rules;
+pub mod state;
+#[cfg(test)]
+mod testing;
+mod unusable;
+mod workload;
+
+#[cfg(feature = "python")]
+mod python;
+
+#[cfg(test)]
+mod fixtures;

@@ -1,0 +1,768 @@
+use super::*;
+use crate::proto::security as wire;
+use crate::proto::workload::Extension;
+use crate::state::{AUTHORIZATION_TYPE, Store};
+use crate::testing::*;
+use wire::string_match::MatchType;
+
+const CALLER: &str = "cluster.local/ns/shop/sa/front";
+
+/// A store with the pod "web", the destination of all attempts, listing `policies`.
+fn a_mesh(policies: &[&str]) -> Store {
+    let store = Store::complete();
+    let authorization_policies = policies.iter().map(|name| (*name).to_owned()).collect();
+    let web = crate::proto::workload::Workload {
+        authorization_policies,
+        ..a_pod("web", "10.0.0.1")
+    };
+    assert_eq!(store.put(web), []);
+    store
+}
+
+fn judged(store: &Store, source: Option<&str>) -> Verdict {
+    let identity = source.map(|principal| format!("spiffe://{principal}").parse::<Identity>().unwrap());
+    let attempt = Attempt {
+        source: identity.as_ref(),
+        source_ip: ip("10.0.0.9"),
+        destination: socket("10.0.0.1:8080"),
+    };
+    let state = store.load();
+    judge(&state, state.workload_of_pod("shop", "web").unwrap(), &attempt)
+}
+
+fn allowed_by(policy: &str) -> Verdict {
+    Verdict::Allowed {
+        policy: Some(policy.to_owned()),
+    }
+}
+
+fn refused_by(policy: &str, reason: &str) -> Verdict {
+    Verdict::Refused {
+        policy: Some(policy.to_owned()),
+        reason: reason.to_owned(),
+    }
+}
+
+fn unallowed() -> Verdict {
+    Verdict::Refused {
+        policy: None,
+        reason: "allow policies exist, but none allowed".to_owned(),
+    }
+}
+
+/// Whether a policy of these rules matches a caller, or plain TCP.
+fn matches(rules: Vec<wire::Rule>, source: Option<&str>) -> bool {
+    let store = a_mesh(&[]);
+    assert_eq!(store.put_policy(a_policy("p", wire::Action::Allow, rules)), []);
+    judged(&store, source) == allowed_by("shop/p")
+}
+
+fn clauses(clauses: Vec<Vec<wire::Match>>) -> Vec<wire::Rule> {
+    let clauses = clauses.into_iter().map(|matches| wire::Clause { matches }).collect();
+    vec![wire::Rule { clauses }]
+}
+
+fn text(kind: MatchType) -> Vec<wire::StringMatch> {
+    vec![wire::StringMatch { match_type: Some(kind) }]
+}
+
+fn ports(ports: &[u32]) -> wire::Match {
+    wire::Match {
+        destination_ports: ports.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn prefix(address: &str, length: u32) -> Vec<wire::Address> {
+    vec![wire::Address {
+        address: raw(address),
+        length,
+    }]
+}
+
+fn account(namespace: &str, name: &str) -> Vec<wire::ServiceAccountMatch> {
+    vec![wire::ServiceAccountMatch {
+        namespace: namespace.to_owned(),
+        service_account: name.to_owned(),
+    }]
+}
+
+fn anything(name: &str, action: wire::Action) -> wire::Authorization {
+    a_policy(name, action, clauses(vec![]))
+}
+
+#[test]
+fn nothing_is_allowed_before_discovery_is_complete() {
+    let store = Store::new();
+    store.put(a_pod("web", "10.0.0.1"));
+    let expected = Verdict::Refused {
+        policy: None,
+        reason: "discovery is not complete".to_owned(),
+    };
+    assert_eq!(judged(&store, Some(CALLER)), expected);
+    store.apply(AUTHORIZATION_TYPE, vec![], vec![]);
+    assert_eq!(judged(&store, Some(CALLER)), Verdict::Allowed { policy: None });
+}
+
+#[test]
+fn emptiness_means_always_never_or_nothing_depending_on_where_it_is() {
+    let empty = wire::Match::default;
+    let (hit, miss) = (|| ports(&[8080]), || ports(&[1]));
+    for (what, rules, expected) in [
+        ("no rules", vec![], false),
+        ("no clauses", clauses(vec![]), true),
+        ("no matches", clauses(vec![vec![]]), true),
+        ("an empty match alone", clauses(vec![vec![empty()]]), false),
+        ("only empty matches", clauses(vec![vec![empty(), empty()]]), false),
+        (
+            "an empty match beside one that holds",
+            clauses(vec![vec![empty(), hit()]]),
+            true,
+        ),
+        (
+            "an empty match beside one that does not",
+            clauses(vec![vec![empty(), miss()]]),
+            false,
+        ),
+        (
+            "a clause of empty matches beside one that holds",
+            clauses(vec![vec![hit()], vec![empty()]]),
+            false,
+        ),
+        (
+            "a clause without matches beside one that holds",
+            clauses(vec![vec![hit()], vec![]]),
+            true,
+        ),
+        (
+            "two clauses of which one holds",
+            clauses(vec![vec![hit()], vec![miss()]]),
+            false,
+        ),
+        (
+            "two matches of which one holds",
+            clauses(vec![vec![miss(), hit()]]),
+            true,
+        ),
+        (
+            "two rules of which one holds",
+            [when(miss()), when(hit())].concat(),
+            true,
+        ),
+    ] {
+        assert_eq!(matches(rules, Some(CALLER)), expected, "{what}");
+    }
+}
+
+#[test]
+fn each_field_holds_for_what_it_names() {
+    let default = wire::Match::default;
+    for (what, one, expected) in [
+        (
+            "principal",
+            wire::Match {
+                principals: vec![exact(CALLER)],
+                ..default()
+            },
+            true,
+        ),
+        (
+            "other principal",
+            wire::Match {
+                principals: vec![exact("cluster.local/ns/shop/sa/x")],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "one of two principals",
+            wire::Match {
+                principals: vec![exact("x"), exact(CALLER)],
+                ..default()
+            },
+            true,
+        ),
+        (
+            "a SPIFFE ID is no principal",
+            wire::Match {
+                principals: vec![exact(&format!("spiffe://{CALLER}"))],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "prefix",
+            wire::Match {
+                principals: text(MatchType::Prefix("cluster.local/".to_owned())),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "other prefix",
+            wire::Match {
+                principals: text(MatchType::Prefix("cluster.local/ns/x".to_owned())),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "suffix",
+            wire::Match {
+                principals: text(MatchType::Suffix("/sa/front".to_owned())),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "other suffix",
+            wire::Match {
+                principals: text(MatchType::Suffix("/sa/fron".to_owned())),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "presence",
+            wire::Match {
+                principals: text(MatchType::Presence(())),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "namespace",
+            wire::Match {
+                namespaces: vec![exact("shop")],
+                ..default()
+            },
+            true,
+        ),
+        (
+            "other namespace",
+            wire::Match {
+                namespaces: vec![exact("sho")],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "account",
+            wire::Match {
+                service_accounts: account("shop", "front"),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "account of another namespace",
+            wire::Match {
+                service_accounts: account("x", "front"),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "other account",
+            wire::Match {
+                service_accounts: account("shop", "x"),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "source",
+            wire::Match {
+                source_ips: prefix("10.0.0.0", 24),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "other source",
+            wire::Match {
+                source_ips: prefix("10.0.1.0", 24),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "destination",
+            wire::Match {
+                destination_ips: prefix("10.0.0.1", 32),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "other destination",
+            wire::Match {
+                destination_ips: prefix("10.0.0.2", 32),
+                ..default()
+            },
+            false,
+        ),
+        ("port", ports(&[1, 8080]), true),
+        ("other port", ports(&[80]), false),
+        (
+            "all of several fields",
+            wire::Match {
+                namespaces: vec![exact("shop")],
+                ..ports(&[8080])
+            },
+            true,
+        ),
+        (
+            "not all of several fields",
+            wire::Match {
+                namespaces: vec![exact("x")],
+                ..ports(&[8080])
+            },
+            false,
+        ),
+    ] {
+        assert_eq!(matches(when(one), Some(CALLER)), expected, "{what}");
+    }
+}
+
+#[test]
+fn each_negation_holds_for_what_it_does_not_name() {
+    let default = wire::Match::default;
+    for (what, one, expected) in [
+        (
+            "principal",
+            wire::Match {
+                not_principals: vec![exact(CALLER)],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "other principal",
+            wire::Match {
+                not_principals: vec![exact("x")],
+                ..default()
+            },
+            true,
+        ),
+        (
+            "one of two",
+            wire::Match {
+                not_principals: vec![exact("x"), exact(CALLER)],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "presence",
+            wire::Match {
+                not_principals: text(MatchType::Presence(())),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "namespace",
+            wire::Match {
+                not_namespaces: vec![exact("shop")],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "other namespace",
+            wire::Match {
+                not_namespaces: vec![exact("x")],
+                ..default()
+            },
+            true,
+        ),
+        (
+            "account",
+            wire::Match {
+                not_service_accounts: account("shop", "front"),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "other account",
+            wire::Match {
+                not_service_accounts: account("shop", "x"),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "source",
+            wire::Match {
+                not_source_ips: prefix("10.0.0.9", 32),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "other source",
+            wire::Match {
+                not_source_ips: prefix("10.0.0.8", 32),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "destination",
+            wire::Match {
+                not_destination_ips: prefix("10.0.0.0", 8),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "other destination",
+            wire::Match {
+                not_destination_ips: prefix("10.0.0.2", 32),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "port",
+            wire::Match {
+                not_destination_ports: vec![8080],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "other port",
+            wire::Match {
+                not_destination_ports: vec![80],
+                ..default()
+            },
+            true,
+        ),
+        (
+            "named and excluded",
+            wire::Match {
+                not_destination_ports: vec![8080],
+                ..ports(&[8080])
+            },
+            false,
+        ),
+    ] {
+        assert_eq!(matches(when(one), Some(CALLER)), expected, "{what}");
+    }
+}
+
+#[test]
+fn without_an_identity_only_negations_of_it_hold() {
+    let default = wire::Match::default;
+    for (what, one, expected) in [
+        (
+            "principal",
+            wire::Match {
+                principals: vec![exact(CALLER)],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "any principal",
+            wire::Match {
+                principals: text(MatchType::Presence(())),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "an empty prefix",
+            wire::Match {
+                principals: text(MatchType::Prefix(String::new())),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "namespace",
+            wire::Match {
+                namespaces: vec![exact("shop")],
+                ..default()
+            },
+            false,
+        ),
+        (
+            "account",
+            wire::Match {
+                service_accounts: account("shop", "front"),
+                ..default()
+            },
+            false,
+        ),
+        (
+            "not a principal",
+            wire::Match {
+                not_principals: vec![exact(CALLER)],
+                ..default()
+            },
+            true,
+        ),
+        (
+            "no principal at all",
+            wire::Match {
+                not_principals: text(MatchType::Presence(())),
+                ..default()
+            },
+            true,
+        ),
+        (
+            "not a namespace",
+            wire::Match {
+                not_namespaces: vec![exact("shop")],
+                ..default()
+            },
+            true,
+        ),
+        (
+            "not an account",
+            wire::Match {
+                not_service_accounts: account("shop", "front"),
+                ..default()
+            },
+            true,
+        ),
+        ("port", ports(&[8080]), true),
+    ] {
+        assert_eq!(matches(when(one), None), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_strict_mesh_denies_plain_tcp_and_nothing_else() {
+    let store = a_mesh(&["istio-system/istio_converted_static_strict"]);
+    let strict = wire::Match {
+        not_principals: text(MatchType::Presence(())),
+        ..Default::default()
+    };
+    store.put_policy(wire::Authorization {
+        namespace: "istio-system".to_owned(),
+        scope: wire::Scope::WorkloadSelector.into(),
+        ..a_policy("istio_converted_static_strict", wire::Action::Deny, when(strict))
+    });
+    let name = "istio-system/istio_converted_static_strict";
+    assert_eq!(
+        judged(&store, None),
+        refused_by(name, &format!("explicitly denied by: {name}"))
+    );
+    assert_eq!(judged(&store, Some(CALLER)), Verdict::Allowed { policy: None });
+}
+
+#[test]
+fn deny_comes_before_allow() {
+    let store = a_mesh(&[]);
+    store.put_policy(anything("a-allow", wire::Action::Allow));
+    assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/a-allow"));
+    store.put_policy(anything("b-deny", wire::Action::Deny));
+    assert_eq!(
+        judged(&store, Some(CALLER)),
+        refused_by("shop/b-deny", "explicitly denied by: shop/b-deny")
+    );
+    store.apply(AUTHORIZATION_TYPE, vec![], vec!["shop/b-deny".to_owned()]);
+    assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/a-allow"));
+}
+
+#[test]
+fn an_allow_refuses_what_no_allow_matches() {
+    let store = a_mesh(&[]);
+    store.put_policy(a_policy("nobody", wire::Action::Allow, vec![]));
+    assert_eq!(judged(&store, Some(CALLER)), unallowed());
+    store.put_policy(anything("anybody", wire::Action::Allow));
+    assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/anybody"));
+}
+
+#[test]
+fn a_policy_applies_in_its_scope_only() {
+    let deny = |namespace: &str, scope: wire::Scope| wire::Authorization {
+        namespace: namespace.to_owned(),
+        scope: scope.into(),
+        ..anything("p", wire::Action::Deny)
+    };
+    for (policy, listed, applies) in [
+        (deny("shop", wire::Scope::Namespace), None, true),
+        (deny("other", wire::Scope::Namespace), None, false),
+        (deny("root", wire::Scope::Global), None, true),
+        (deny("shop", wire::Scope::WorkloadSelector), None, false),
+        (deny("shop", wire::Scope::WorkloadSelector), Some("shop/p"), true),
+        (deny("root", wire::Scope::WorkloadSelector), Some("root/p"), true),
+    ] {
+        let store = a_mesh(listed.as_slice());
+        store.put_policy(policy.clone());
+        assert_eq!(
+            judged(&store, None) != Verdict::Allowed { policy: None },
+            applies,
+            "{policy:?}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_changes_scope_applies_in_the_new_one_only() {
+    let store = a_mesh(&[]);
+    store.put_policy(wire::Authorization {
+        scope: wire::Scope::Global.into(),
+        ..anything("p", wire::Action::Deny)
+    });
+    assert_ne!(judged(&store, None), Verdict::Allowed { policy: None });
+    store.put_policy(wire::Authorization {
+        scope: wire::Scope::WorkloadSelector.into(),
+        ..anything("p", wire::Action::Deny)
+    });
+    assert_eq!(judged(&store, None), Verdict::Allowed { policy: None });
+}
+
+#[test]
+fn dry_run_is_never_enforced() {
+    let store = a_mesh(&["shop/deny"]);
+    store.put_policy(wire::Authorization {
+        dry_run: true,
+        ..anything("deny", wire::Action::Deny)
+    });
+    store.put_policy(wire::Authorization {
+        dry_run: true,
+        ..a_policy("allow", wire::Action::Allow, vec![])
+    });
+    assert_eq!(judged(&store, None), Verdict::Allowed { policy: None });
+    let unreadable = wire::Authorization {
+        dry_run: true,
+        action: 9,
+        ..anything("odd", wire::Action::Deny)
+    };
+    assert_eq!(store.put_policy(unreadable).len(), 1);
+    assert_eq!(judged(&store, None), Verdict::Allowed { policy: None });
+}
+
+#[test]
+fn a_listed_policy_that_nobody_sent_refuses() {
+    let store = a_mesh(&["shop/later"]);
+    assert_eq!(
+        judged(&store, Some(CALLER)),
+        refused_by("shop/later", "policy shop/later is not known here")
+    );
+    store.put_policy(anything("later", wire::Action::Allow));
+    assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/later"));
+}
+
+#[test]
+fn a_policy_that_is_not_understood_is_rejected_and_refuses_what_it_applies_to() {
+    let extension = Extension {
+        name: "weft.v1.Moon".to_owned(),
+        config: None,
+    };
+    let odd_match = |one: wire::Match| a_policy("p", wire::Action::Deny, when(one));
+    for (policy, reason) in [
+        (
+            wire::Authorization {
+                action: 9,
+                ..anything("p", wire::Action::Deny)
+            },
+            "action has the unknown value 9",
+        ),
+        (
+            wire::Authorization {
+                scope: 9,
+                ..anything("p", wire::Action::Deny)
+            },
+            "scope has the unknown value 9",
+        ),
+        (
+            odd_match(wire::Match {
+                extensions: vec![extension],
+                ..Default::default()
+            }),
+            "a match needs the extension \"weft.v1.Moon\", which is not known here",
+        ),
+        (
+            odd_match(wire::Match {
+                principals: vec![wire::StringMatch::default()],
+                ..Default::default()
+            }),
+            "principals holds a match of no known kind",
+        ),
+        (
+            odd_match(wire::Match {
+                source_ips: prefix("10.0.0.0", 33),
+                ..Default::default()
+            }),
+            "a prefix of 33 bits is longer than its address",
+        ),
+        (odd_match(ports(&[65536])), "65536 is not a port"),
+    ] {
+        let store = a_mesh(&[]);
+        assert_eq!(store.put_policy(policy), [("shop/p".to_owned(), reason.to_owned())]);
+        let expected = refused_by("shop/p", &format!("policy shop/p is not understood: {reason}"));
+        assert_eq!(judged(&store, Some(CALLER)), expected);
+        store.put_policy(anything("p", wire::Action::Allow));
+        assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/p"));
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_understood_reaches_no_further_than_its_scope() {
+    let odd = |namespace: &str, scope: wire::Scope| wire::Authorization {
+        namespace: namespace.to_owned(),
+        scope: scope.into(),
+        action: 9,
+        ..anything("p", wire::Action::Deny)
+    };
+    for (policy, applies) in [
+        (odd("other", wire::Scope::Namespace), false),
+        (odd("shop", wire::Scope::WorkloadSelector), false),
+        (odd("root", wire::Scope::Global), true),
+    ] {
+        let store = a_mesh(&[]);
+        assert_eq!(store.put_policy(policy.clone()).len(), 1);
+        assert_eq!(
+            judged(&store, None) != Verdict::Allowed { policy: None },
+            applies,
+            "{policy:?}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_of_unreadable_scope_may_be_the_whole_meshs() {
+    let store = a_mesh(&[]);
+    let rejected = store.apply(AUTHORIZATION_TYPE, vec![("other/p".to_owned(), vec![0xff])], vec![]);
+    assert_eq!(rejected.len(), 1);
+    assert_ne!(judged(&store, None), Verdict::Allowed { policy: None });
+    store.apply(AUTHORIZATION_TYPE, vec![], vec!["other/p".to_owned()]);
+    assert_eq!(judged(&store, None), Verdict::Allowed { policy: None });
+}
+
+#[test]
+fn a_change_that_is_not_understood_leaves_the_last_good_policy_in_force() {
+    let store = a_mesh(&[]);
+    store.put_policy(anything("p", wire::Action::Allow));
+    let rejected = store.put_policy(wire::Authorization {
+        action: 9,
+        ..anything("p", wire::Action::Deny)
+    });
+    assert_eq!(rejected.len(), 1);
+    assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/p"));
+}
+
+#[test]
+fn an_extension_of_the_policy_as_a_whole_is_passed_over() {
+    let extensions = vec![Extension {
+        name: "weft.v1.Audit".to_owned(),
+        config: None,
+    }];
+    let store = a_mesh(&[]);
+    assert_eq!(
+        store.put_policy(wire::Authorization {
+            extensions,
+            ..anything("p", wire::Action::Allow)
+        }),
+        []
+    );
+    assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/p"));
+}

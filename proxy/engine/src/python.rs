@@ -1,0 +1,159 @@
+//! The engine as Python sees it: `agent._engine`. The only file that knows Python.
+//!
+//! Each method gives up the interpreter lock while it works, and raises agent.errors.EngineError.
+
+use crate::{
+    engine::{Engine as Inner, Settings},
+    error::Error,
+    metrics::LABEL_NAMES,
+};
+use pyo3::{prelude::*, types::PyDict};
+use std::{os::fd::BorrowedFd, time::Duration};
+
+pyo3::import_exception!(agent.errors, EngineError);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        EngineError::new_err(error.to_string())
+    }
+}
+
+/// Labels, then connections opened, closed, failed, bytes received, sent.
+type Row<'py> = (Bound<'py, PyDict>, u64, u64, u64, u64, u64);
+
+#[pyclass(module = "agent._engine", frozen)]
+struct Engine {
+    inner: Inner,
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (
+        workers,
+        *,
+        trust_domain = "cluster.local",
+        cluster = "Kubernetes",
+        node = "",
+        access_log = "plain",
+    ))]
+    fn new(
+        py: Python<'_>,
+        workers: usize,
+        trust_domain: &str,
+        cluster: &str,
+        node: &str,
+        access_log: &str,
+    ) -> PyResult<Self> {
+        let settings = Settings {
+            workers,
+            trust_domain: trust_domain.to_owned(),
+            cluster: cluster.to_owned(),
+            node: node.to_owned(),
+            access_log: access_log.parse()?,
+        };
+        let inner = py.detach(|| Inner::start(settings, Box::new(std::io::stdout())))?;
+        Ok(Self { inner })
+    }
+
+    fn add_pod(
+        &self,
+        py: Python<'_>,
+        uid: &str,
+        name: &str,
+        namespace: &str,
+        service_account: &str,
+        netns: i32,
+    ) -> PyResult<()> {
+        let netns = borrowed(netns)?;
+        Ok(py.detach(|| self.inner.add_pod(uid, name, namespace, service_account, netns))?)
+    }
+
+    fn remove_pod(&self, py: Python<'_>, uid: &str, drain_seconds: f64) -> PyResult<()> {
+        let drain = duration(drain_seconds)?;
+        Ok(py.detach(|| self.inner.remove_pod(uid, drain))?)
+    }
+
+    fn pods(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| self.inner.served())
+    }
+
+    fn apply(
+        &self,
+        py: Python<'_>,
+        type_url: &str,
+        changed: Vec<(String, Vec<u8>)>,
+        removed: Vec<String>,
+    ) -> Vec<(String, String)> {
+        py.detach(|| self.inner.apply(type_url, changed, removed))
+    }
+
+    fn set_certificate(
+        &self,
+        py: Python<'_>,
+        identity: &str,
+        key: &[u8],
+        chain: Vec<Vec<u8>>,
+        roots: Vec<Vec<u8>>,
+    ) -> PyResult<()> {
+        Ok(py.detach(|| self.inner.set_certificate(identity, key, &chain, &roots))?)
+    }
+
+    fn remove_certificate(&self, py: Python<'_>, identity: &str) -> PyResult<()> {
+        Ok(py.detach(|| self.inner.remove_certificate(identity))?)
+    }
+
+    fn wanted_identities(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| self.inner.wanted_identities())
+    }
+
+    fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Vec<Row<'py>>> {
+        let rows = py.detach(|| self.inner.metrics());
+        let as_python = |(values, counts): crate::metrics::Row| {
+            let labels = PyDict::new(py);
+            for (name, value) in LABEL_NAMES.iter().zip(&values) {
+                labels.set_item(name, &**value)?;
+            }
+            let [opened, closed, failed, received, sent] = counts;
+            Ok((labels, opened, closed, failed, received, sent))
+        };
+        rows.into_iter().map(as_python).collect()
+    }
+
+    fn connections(&self, py: Python<'_>) -> String {
+        py.detach(|| self.inner.connections())
+    }
+
+    fn config_dump(&self, py: Python<'_>) -> String {
+        py.detach(|| self.inner.config_dump())
+    }
+
+    fn drain(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let at_most = duration(seconds)?;
+        Ok(py.detach(|| self.inner.drain(at_most))?)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.inner.close());
+    }
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|error| EngineError::new_err(format!("{seconds} s: {error}")))
+}
+
+#[allow(unsafe_code)]
+fn borrowed<'a>(descriptor: i32) -> PyResult<BorrowedFd<'a>> {
+    if descriptor < 0 {
+        return Err(EngineError::new_err(format!("{descriptor} is not a descriptor")));
+    }
+    // SAFETY: not -1; the caller holds the descriptor open during its call, beyond which this
+    // borrow is not kept. A wrong number makes fcntl fail or names another file, which setns refuses.
+    Ok(unsafe { BorrowedFd::borrow_raw(descriptor) })
+}
+
+#[pymodule]
+fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.py().import("agent.errors")?;
+    module.add_class::<Engine>()
+}

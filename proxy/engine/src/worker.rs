@@ -1,0 +1,147 @@
+//! Worker threads: each has its own runtime, its own tunnels and its own counters.
+//!
+//! A connection is handed to one worker and stays there; tasks of a worker share by `Rc`.
+
+use crate::{
+    connection::Ledger,
+    error::Error,
+    inbound, outbound, plain,
+    pod::{Pod, Shared},
+    tunnel::Pool,
+};
+use std::{
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::{net::TcpStream, sync::mpsc, task::LocalSet};
+use tokio_util::sync::CancellationToken;
+
+/// Jobs that may wait for a worker; beyond, connections wait in the listeners' backlogs.
+const JOBS: usize = 1024;
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Milliseconds that connections have to end in when the engine is closed.
+const FAREWELL_STEPS: usize = 1000;
+
+/// The listener that a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    Outbound,
+    Plain,
+    Hbone,
+}
+
+/// What a worker is asked to do.
+#[derive(Debug)]
+pub enum Job {
+    Serve {
+        pod: Arc<Pod>,
+        entrance: Entrance,
+        accepted: std::net::TcpStream,
+    },
+    /// The pod is draining.
+    Forget { pod: Arc<str> },
+}
+
+/// What the tasks of one worker share.
+pub struct Context {
+    pub shared: Arc<Shared>,
+    pub ledger: Arc<Ledger>,
+    pub pool: Rc<Pool>,
+}
+
+/// A worker's handle.
+#[derive(Debug)]
+pub struct Worker {
+    pub jobs: mpsc::Sender<Job>,
+    pub ledger: Arc<Ledger>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    /// Starts a thread that works until `stop`.
+    pub fn start(n: usize, shared: Arc<Shared>, ledger: Ledger, stop: CancellationToken) -> Result<Self, Error> {
+        let (jobs, queue) = mpsc::channel(JOBS);
+        let ledger = Arc::new(ledger);
+        let book = ledger.clone();
+        let runtime = current_thread_runtime()?;
+        let thread = std::thread::Builder::new()
+            .name(format!("weft-worker-{n}"))
+            .spawn(move || {
+                let context = Rc::new(Context {
+                    shared,
+                    ledger: book,
+                    pool: Rc::default(),
+                });
+                LocalSet::new().block_on(&runtime, work(context, queue, stop));
+            })
+            .map_err(Error::Thread)?;
+        Ok(Self {
+            jobs,
+            ledger,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Waits for the thread's end.
+    pub fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join(); // a panic in there has been printed already
+        }
+    }
+}
+
+/// A runtime for one of the engine's threads.
+pub fn current_thread_runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Thread)
+}
+
+async fn work(context: Rc<Context>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return farewell(&context).await,
+            _ = sweep.tick() => context.pool.sweep(),
+            job = queue.recv() => match job {
+                Some(job) => begin(&context, job),
+                None => return,
+            },
+        }
+    }
+}
+
+/// Lets connections, which have been aborted before, reset what they hold.
+async fn farewell(context: &Context) {
+    for _ in 0..FAREWELL_STEPS {
+        if context.ledger.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn begin(context: &Rc<Context>, job: Job) {
+    let (pod, entrance, accepted) = match job {
+        Job::Serve {
+            pod,
+            entrance,
+            accepted,
+        } => (pod, entrance, accepted),
+        Job::Forget { pod } => return context.pool.forget(&pod),
+    };
+    // A socket that cannot be registered is closed, which its peer sees.
+    let Ok(accepted) = TcpStream::from_std(accepted) else {
+        return;
+    };
+    let context = context.clone();
+    match entrance {
+        Entrance::Outbound => drop(tokio::task::spawn_local(outbound::serve(context, pod, accepted))),
+        Entrance::Plain => drop(tokio::task::spawn_local(plain::serve(context, pod, accepted))),
+        Entrance::Hbone => drop(tokio::task::spawn_local(inbound::serve(context, pod, accepted))),
+    }
+}
