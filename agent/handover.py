@@ -27,6 +27,8 @@ from agent.proto import zds_pb2
 MESSAGE_BYTES = 1024
 DEADLINE_SECONDS = 5.0
 Result = TypeVar("Result")
+_FD = struct.Struct("i")
+_MOST_FDS = 4  # one is allowed; room for more shows who sends too many
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -90,7 +92,11 @@ class _Packets:
         """One packet and its descriptors, which the caller owns; UnavailableError at the end of the connection."""
         while True:
             try:
-                packet, fds, flags, _ = socket.recv_fds(self._sock, MESSAGE_BYTES, 4, socket.MSG_CMSG_CLOEXEC)
+                # Not socket.recv_fds: until Python 3.12 it forgets its flags, and with them close-on-exec.
+                packet, ancillary, flags, _ = self._sock.recvmsg(
+                    MESSAGE_BYTES, socket.CMSG_LEN(_MOST_FDS * _FD.size), socket.MSG_CMSG_CLOEXEC
+                )
+                fds = [fd for _, _, data in ancillary for (fd,) in _FD.iter_unpack(data[: len(data) // 4 * 4])]
                 break
             except BlockingIOError:
                 await self._ready(asyncio.get_running_loop().add_reader, asyncio.get_running_loop().remove_reader)
@@ -122,13 +128,16 @@ class ProxyEnd(_Packets):
         """Connected and past the hello; UnavailableError while no agent listens."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
+            # Not to block on an agent whose queue of connections is full: that is EAGAIN, try again later.
+            sock.setblocking(False)
             sock.connect(os.fspath(path))
             end = cls(sock)
             await end._send(zds_pb2.ZdsHello(version=zds_pb2.V1).SerializeToString(), [])
         except OSError as exc:
             sock.close()
-            raise UnavailableError(f"hand-over socket {path}: {exc.strerror}; is the node agent running?") from exc
-        except UnavailableError:
+            reason = exc.strerror or str(exc)
+            raise UnavailableError(f"hand-over socket {path}: {reason}; is the node agent running?") from exc
+        except BaseException:
             sock.close()
             raise
         return end

@@ -1,0 +1,172 @@
+"""What the node proxy answers over HTTP: readiness, metrics, and the admin pages of ztunnel."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+from cryptography import x509
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from agent.logs import LEVELS
+from agent.proxy.certificates import Status
+from agent.proxy.readiness import Readiness
+from agent.proxy.settings import Settings
+
+Json = dict[str, object]
+
+_INDEX = """\
+GET  /config_dump        workloads, services, policies, certificates, settings
+GET  /connections        open connections
+POST /logging            show the log level; ?level=LEVEL or ?level=LOGGER:LEVEL sets it, ?reset sets it back
+POST /quitquitquit       drain and end
+"""
+
+
+class Engine(Protocol):
+    """What the admin pages need of the engine; as agent._engine.Engine."""
+
+    def connections(self) -> str: ...
+    def config_dump(self) -> str: ...
+
+
+class Admin:
+    """The pages on localhost:15000."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        statuses: Callable[[], list[Status]],
+        settings: Settings,
+        version: str,
+        quit_process: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._statuses = statuses
+        self._settings = settings
+        self._version = version
+        self._quit_process = quit_process
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self._index),
+            web.get("/config_dump", self._config_dump),
+            web.get("/connections", self._connections),
+            web.post("/logging", self._logging),
+            web.post("/quitquitquit", self._quit),
+        ]
+
+    async def _index(self, _: web.Request) -> web.Response:
+        return web.Response(text=_INDEX)
+
+    async def _config_dump(self, _: web.Request) -> web.Response:
+        text = await asyncio.to_thread(self._whole_state)
+        return web.Response(text=text, content_type="application/json")
+
+    def _whole_state(self) -> str:
+        state: Json = json.loads(self._engine.config_dump())
+        state["certificates"] = [certificate_dump(status) for status in self._statuses()]
+        state["config"] = settings_dump(self._settings)
+        state["version"] = {"version": self._version}
+        return json.dumps(state, indent=2)
+
+    async def _connections(self, _: web.Request) -> web.Response:
+        return web.Response(text=await asyncio.to_thread(self._engine.connections), content_type="application/json")
+
+    async def _logging(self, request: web.Request) -> web.Response:
+        if "reset" in request.query:
+            set_levels(self._settings.log_level)
+        elif (text := request.query.get("level")) is not None and not set_levels(text):
+            raise web.HTTPBadRequest(text=f"{text!r} is not LEVEL or LOGGER:LEVEL; levels are {', '.join(LEVELS)}\n")
+        return web.Response(text=f"current log level is {shown_levels()}\n")
+
+    async def _quit(self, _: web.Request) -> web.Response:
+        self._quit_process()
+        return web.Response(text="shutting down\n")
+
+
+def metrics_routes(registry: CollectorRegistry) -> list[web.RouteDef]:
+    """Port 15020."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        # In a thread: with many peers this is megabytes of text.
+        body = await asyncio.to_thread(encode, registry)
+        return web.Response(body=body, headers={"content-type": content_type})
+
+    return [web.get("/metrics", metrics), web.get("/stats/prometheus", metrics)]
+
+
+def readiness_routes(readiness: Readiness) -> list[web.RouteDef]:
+    """Port 15021."""
+
+    async def ready(_: web.Request) -> web.Response:
+        if readiness.pending:
+            return web.Response(status=500, text=f"not ready, pending: {', '.join(readiness.pending)}\n")
+        return web.Response(text="ready\n")
+
+    return [web.get("/healthz/ready", ready)]
+
+
+def certificate_dump(status: Status) -> Json:
+    """One identity as ztunnel shows it; no keys."""
+    certificate = status.certificate
+    state = f"{status.state.value}: {status.error}" if status.error else status.state.value
+    return {
+        "identity": status.identity,
+        "state": state,
+        "certChain": [_shown(pem) for pem in certificate.chain] if certificate else [],
+        "rootCerts": [_shown(pem) for pem in certificate.roots] if certificate else [],
+    }
+
+
+def settings_dump(settings: Settings) -> Json:
+    """Every setting; there are only paths of secrets among them."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return str(value) if isinstance(value, Path) else value
+
+    return {key: plain(value) for key, value in dataclasses.asdict(settings).items()}
+
+
+def set_levels(text: str) -> bool:
+    """Set the level of all loggers (LEVEL) or of one and those below it (LOGGER:LEVEL); False if it is neither."""
+    name, _, level = text.rpartition(":")
+    level = {"WARN": "WARNING"}.get(level.upper(), level.upper())
+    if level not in LEVELS:
+        return False
+    if not name:
+        for other in _loggers():
+            logging.getLogger(other).setLevel(logging.NOTSET)
+    logging.getLogger(name or None).setLevel(level)
+    return True
+
+
+def shown_levels() -> str:
+    """The root's level, then each logger with a level of its own."""
+    root = logging.getLevelName(logging.getLogger().level).lower()
+    own = [f"{name}:{logging.getLevelName(logging.getLogger(name).level).lower()}" for name in sorted(_loggers())]
+    return ",".join([root, *own])
+
+
+def _loggers() -> list[str]:
+    known = list(logging.root.manager.loggerDict)
+    return [name for name in known if name.startswith("agent") and logging.getLogger(name).level != logging.NOTSET]
+
+
+def _shown(pem: bytes) -> Json:
+    certificate = x509.load_pem_x509_certificate(pem)
+    return {
+        "serialNumber": str(certificate.serial_number),
+        "validFrom": certificate.not_valid_before_utc.isoformat(),
+        "expirationTime": certificate.not_valid_after_utc.isoformat(),
+    }
