@@ -1,0 +1,390 @@
+"""Typed models of the Kubernetes objects that Weft reads, and that the lab runs.
+
+Only the fields that somebody uses are here; all others are ignored, as an older client would
+do. What is here is checked: a value of the wrong type or outside its enumeration makes the
+whole object invalid, and the caller keeps the last good one. JSON null means absent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from agent import model
+from agent.api.fields import (
+    HEADLESS,
+    Address,
+    ClusterAddress,
+    Count,
+    Labels,
+    Name,
+    OptionalName,
+    PortNumber,
+    Protocol,
+    Seconds,
+    empty,
+    not_empty,
+)
+from agent.api.fields import PortReference as PortReference
+from agent.errors import InvalidObjectError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return {key: item for key, item in value.items() if item is not None}
+        return value
+
+
+class OwnerReference(_Part):
+    kind: StrictStr
+    name: StrictStr
+    controller: StrictBool = False
+
+
+class ObjectMeta(_Part):
+    """metadata of every object; `namespace` is empty for cluster-scoped ones."""
+
+    name: Name
+    namespace: OptionalName = ""
+    uid: StrictStr = ""
+    resource_version: StrictStr = ""
+    creation_timestamp: StrictStr = ""
+    deletion_timestamp: StrictStr = ""  # set: the object is terminating
+    labels: Labels = Field(default_factory=dict)
+    annotations: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+    owner_references: tuple[OwnerReference, ...] = ()
+
+
+class _Object(_Part):
+    metadata: ObjectMeta
+
+    @property
+    def full_name(self) -> str:
+        """NAMESPACE/NAME, or NAME for a cluster-scoped object."""
+        return f"{self.metadata.namespace}/{self.metadata.name}".removeprefix("/")
+
+
+class Namespace(_Object):
+    """v1 Namespace."""
+
+
+class ServiceAccount(_Object):
+    """v1 ServiceAccount."""
+
+
+class Condition(_Part):
+    type: StrictStr
+    status: Literal["True", "False", "Unknown"]
+    reason: StrictStr = ""
+    message: StrictStr = ""
+
+
+class NodeAddress(_Part):
+    type: StrictStr
+    address: StrictStr
+
+
+class NodeSpec(_Part):
+    pod_cidrs: tuple[StrictStr, ...] = Field(default=(), alias="podCIDRs")
+
+
+class NodeStatus(_Part):
+    addresses: tuple[NodeAddress, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+
+class Node(_Object):
+    """v1 Node; its labels say region and zone."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+
+class FieldReference(_Part):
+    field_path: StrictStr
+
+
+class EnvSource(_Part):
+    """Where an environment variable's value comes from; only the downward API is known."""
+
+    field_ref: FieldReference
+
+
+class EnvVariable(_Part):
+    name: Annotated[StrictStr, Field(min_length=1)]
+    value: StrictStr = ""
+    value_from: EnvSource | None = None
+
+
+class ContainerPort(_Part):
+    container_port: PortNumber
+    name: StrictStr = ""
+    protocol: Protocol = "TCP"
+
+
+class TcpSocketAction(_Part):
+    port: PortReference
+    host: StrictStr = ""
+
+
+class HttpGetAction(_Part):
+    port: PortReference
+    path: StrictStr = "/"
+    host: StrictStr = ""
+    scheme: Literal["HTTP", "HTTPS"] = "HTTP"
+
+
+class ExecAction(_Part):
+    command: Annotated[tuple[StrictStr, ...], AfterValidator(not_empty)]
+
+
+class Probe(_Part):
+    """How to ask a container whether it is ready: exactly one of the three actions."""
+
+    tcp_socket: TcpSocketAction | None = None
+    http_get: HttpGetAction | None = None
+    exec: ExecAction | None = None
+    initial_delay_seconds: Count = 0
+    period_seconds: Seconds = 10
+    timeout_seconds: Seconds = 1
+    success_threshold: Seconds = 1
+    failure_threshold: Seconds = 3
+
+    @model_validator(mode="after")
+    def _one_action(self) -> Self:
+        if sum(action is not None for action in (self.tcp_socket, self.http_get, self.exec)) != 1:
+            raise ValueError("accepted is exactly one of tcpSocket, httpGet, exec")
+        return self
+
+
+class Container(_Part):
+    name: Name
+    image: StrictStr = ""
+    command: tuple[StrictStr, ...] = ()
+    args: tuple[StrictStr, ...] = ()
+    working_dir: StrictStr = ""
+    env: tuple[EnvVariable, ...] = ()
+    ports: tuple[ContainerPort, ...] = ()
+    readiness_probe: Probe | None = None
+
+
+class PodSpec(_Part):
+    node_name: StrictStr = ""
+    host_network: StrictBool = False
+    service_account_name: Annotated[StrictStr, AfterValidator(lambda value: value or "default")] = "default"
+    containers: Annotated[tuple[Container, ...], AfterValidator(not_empty)]
+    restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
+    termination_grace_period_seconds: Count = 30
+
+
+class PodAddress(_Part):
+    ip: Address
+
+
+class PodStatus(_Part):
+    phase: Literal["", "Pending", "Running", "Succeeded", "Failed", "Unknown"] = ""
+    pod_ips: tuple[PodAddress, ...] = Field(default=(), alias="podIPs")
+    conditions: tuple[Condition, ...] = ()
+    reason: StrictStr = ""
+    message: StrictStr = ""
+
+    @property
+    def is_ready(self) -> bool:
+        return any(condition.type == "Ready" and condition.status == "True" for condition in self.conditions)
+
+
+class Pod(_Object):
+    """v1 Pod."""
+
+    spec: PodSpec
+    status: PodStatus = PodStatus()
+
+
+class ServicePort(_Part):
+    """One port of a service; `target_port` None is the port itself."""
+
+    port: PortNumber
+    name: StrictStr = ""
+    target_port: PortReference | None = None
+    protocol: Protocol = "TCP"
+    app_protocol: StrictStr = ""
+
+
+class ServiceSpec(_Part):
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
+    ports: tuple[ServicePort, ...] = ()
+    selector: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+    cluster_ip: ClusterAddress = Field(default="", alias="clusterIP")
+    cluster_ips: tuple[ClusterAddress, ...] = Field(default=(), alias="clusterIPs")
+    ip_families: tuple[Literal["IPv4", "IPv6"], ...] = ()
+    publish_not_ready_addresses: StrictBool = False
+    internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    traffic_distribution: Literal["", "PreferClose", "PreferSameZone", "PreferSameNode"] = ""
+
+    @property
+    def is_headless(self) -> bool:
+        return self.cluster_ip == HEADLESS
+
+    @property
+    def virtual_addresses(self) -> tuple[str, ...]:
+        """clusterIPs, or clusterIP alone; empty for a headless service and before one is given."""
+        given = self.cluster_ips or (self.cluster_ip,)
+        return tuple(address for address in given if address not in ("", HEADLESS))
+
+
+class Service(_Object):
+    """v1 Service."""
+
+    spec: ServiceSpec = ServiceSpec()
+
+
+class LabelSelector(_Part):
+    """Labels that all must match. Expressions are refused, not ignored: they would select other pods."""
+
+    match_labels: Annotated[dict[StrictStr, StrictStr], Field(min_length=1)]
+    match_expressions: Annotated[tuple[object, ...], AfterValidator(empty)] = ()
+
+
+class TemplateMeta(_Part):
+    labels: Labels = Field(default_factory=dict)
+    annotations: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+
+
+class PodTemplate(_Part):
+    metadata: TemplateMeta = TemplateMeta()
+    spec: PodSpec
+
+
+class DeploymentSpec(_Part):
+    replicas: Count = 1
+    selector: LabelSelector
+    template: PodTemplate
+
+    @model_validator(mode="after")
+    def _selects_its_own_pods(self) -> Self:
+        if not self.selector.match_labels.items() <= self.template.metadata.labels.items():
+            raise ValueError("selector.matchLabels must be among template.metadata.labels")
+        return self
+
+
+class Deployment(_Object):
+    """apps/v1 Deployment."""
+
+    spec: DeploymentSpec
+
+
+Resource = Namespace | Node | Pod | Service | ServiceAccount | Deployment
+_MODELS: Final[Mapping[str, type[Resource]]] = {
+    f"{'apps/v1' if kind is Deployment else 'v1'} {kind.__name__}": kind for kind in get_args(Resource)
+}
+_CLUSTER_SCOPED: Final = (Namespace, Node)
+
+
+def parse(object: Mapping[str, object], where: str) -> Resource:
+    """The typed form of an object as an API server or a manifest gives it.
+
+    where: the file or watch that it comes from, for the error. A namespaced object without
+    a namespace is in `default`. Raises InvalidObjectError that names where, kind and name,
+    the field, what was read there and what is accepted, for every field that is wrong.
+    """
+    kind = f"{object.get('apiVersion')} {object.get('kind')}"
+    found = _MODELS.get(kind)
+    if found is None:
+        accepted = ", ".join(_MODELS)
+        raise InvalidObjectError(f"{where}: read apiVersion and kind {kind!r}; accepted are {accepted}")
+    qualified = _with_namespace(object, found)
+    try:
+        return found.model_validate(qualified)
+    except ValidationError as exc:
+        faults = "; ".join(_fault(detail) for detail in exc.errors(include_url=False))
+        raise InvalidObjectError(f"{where}: {found.__name__} {_label(qualified)}: {faults}") from exc
+
+
+def _with_namespace(object: Mapping[str, object], found: type[Resource]) -> Mapping[str, object]:
+    metadata = object.get("metadata")
+    if found in _CLUSTER_SCOPED or not isinstance(metadata, Mapping) or metadata.get("namespace"):
+        return object
+    return {**object, "metadata": {**metadata, "namespace": "default"}}
+
+
+def _label(object: Mapping[str, object]) -> str:
+    metadata = object.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return "without a name"
+    return f"{metadata.get('namespace') or ''}/{metadata.get('name') or '?'}".removeprefix("/")
+
+
+def _fault(detail: ErrorDetails) -> str:
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "accepted is")
+    if detail["type"] == "missing":
+        return f"{_field(detail['loc'])}: missing; it is required"
+    shown = repr(detail["input"])
+    shown = shown if len(shown) <= 120 else shown[:117] + "..."
+    return f"{_field(detail['loc'])}: read {shown}: {message}"
+
+
+def _field(location: Sequence[int | str]) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return text.removeprefix(".") or "the object"
+
+
+def to_pod(pod: Pod) -> model.Pod:
+    """The pod as the mesh sees it."""
+    workload_name, workload_type = _workload(pod.metadata)
+    return model.Pod(
+        uid=model.PodUid(pod.metadata.uid),
+        name=pod.metadata.name,
+        namespace=pod.metadata.namespace,
+        service_account=pod.spec.service_account_name,
+        node=model.NodeName(pod.spec.node_name),
+        addresses=tuple(address.ip for address in pod.status.pod_ips),
+        labels=pod.metadata.labels,
+        annotations=pod.metadata.annotations,
+        host_network=pod.spec.host_network,
+        is_ready=pod.status.is_ready,
+        is_finished=pod.status.phase in ("Succeeded", "Failed"),
+        is_terminating=bool(pod.metadata.deletion_timestamp),
+        workload_name=workload_name,
+        workload_type=workload_type,
+    )
+
+
+def _workload(metadata: ObjectMeta) -> tuple[str, str]:
+    """Name and type of what the pod is a replica of, after its controlling owner.
+
+    A ReplicaSet is named DEPLOYMENT-HASH, and the hash is also a label; a CronJob's Job is
+    named CRONJOB-MINUTES. Other owners (StatefulSet, DaemonSet) give the name only: the
+    wire's enumeration has no word for them.
+    """
+    owner = next((owner for owner in metadata.owner_references if owner.controller), None)
+    if owner is None:
+        return metadata.name, "pod"
+    hash_suffix = "-" + metadata.labels.get("pod-template-hash", "")
+    match owner.kind:
+        case "Deployment":
+            return owner.name, "deployment"
+        case "ReplicaSet" if len(hash_suffix) > 1 and owner.name.endswith(hash_suffix):
+            return owner.name.removesuffix(hash_suffix), "deployment"
+        case "Job":
+            cron = re.fullmatch(r"(.+)-\d{8,10}", owner.name)
+            return (cron[1], "cronjob") if cron else (owner.name, "job")
+    return owner.name, "pod"

@@ -1,0 +1,97 @@
+"""Keeps the Address resources in step with the cluster: only what a change touched is computed anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from agent import wire
+from agent.controller import workloads
+from agent.controller.cluster import Candidate, ClusterState, Key, Locality, Touched
+from agent.controller.resources import Resource, resource
+
+logger = logging.getLogger(__name__)
+
+Publish = Callable[[str, list[Resource], list[str]], None]  # type URL, changed, names removed
+
+
+class Addresses:
+    """Owned by the task that reads the watch."""
+
+    def __init__(self, state: ClusterState, publish: Publish, *, cluster: str, trust_domain: str) -> None:
+        self._state = state
+        self._publish = publish
+        self._cluster = cluster
+        self._trust_domain = trust_domain
+        self._claims: dict[str, dict[Key, None]] = {}  # address: pods that have it, the oldest claim first
+        self._claimed: dict[Key, tuple[str, ...]] = {}
+
+    def update(self, touched: Touched) -> None:
+        """Publish what became of the touched objects."""
+        changed: list[Resource] = []
+        removed: list[str] = []
+        for key in sorted(touched.services):
+            self._update_service(key, changed, removed)
+        for key in sorted(touched.pods):
+            self._update_pod(key, changed, removed)
+        if changed or removed:
+            self._publish(wire.ADDRESS_TYPE, changed, removed)
+
+    def problems(self) -> list[str]:
+        """Addresses that several pods claim; a proxy refuses connections to them."""
+        return [_conflict(address, keys) for address, keys in sorted(self._claims.items()) if len(keys) > 1]
+
+    def _update_service(self, key: Key, changed: list[Resource], removed: list[str]) -> None:
+        found = self._state.services.get(key)
+        if found is None or not workloads.is_routed(found):
+            namespace, name = key
+            removed.append(f"{namespace}/{name}.{namespace}.svc.{wire.DEFAULT_CLUSTER_DOMAIN}")
+            return
+        aliases = [f"/{address}" for address in found.spec.virtual_addresses]
+        name = workloads.service_name(found)
+        changed.append(resource(wire.ADDRESS_TYPE, name, workloads.service(found), aliases=aliases))
+
+    def _update_pod(self, key: Key, changed: list[Resource], removed: list[str]) -> None:
+        candidate = self._state.candidates.get(key)
+        if candidate is None or not workloads.is_published(candidate.pod):
+            self._claim(key, ())
+            removed.append(workloads.workload_uid(self._cluster, *key))
+            return
+        # The host's address is every host-network pod's: no claim, and no way to ask for one of them by it.
+        own = () if candidate.pod.host_network else candidate.pod.addresses
+        self._claim(key, own)
+        changed.append(self._workload(candidate, [f"/{address}" for address in own]))
+
+    def _workload(self, candidate: Candidate, aliases: list[str]) -> Resource:
+        pod = candidate.pod
+        address = workloads.workload(
+            candidate,
+            self._state.services_in(pod.namespace).values(),
+            cluster=self._cluster,
+            trust_domain=self._trust_domain,
+            locality=self._state.localities.get(pod.node, Locality()),
+        )
+        name = workloads.workload_uid(self._cluster, pod.namespace, pod.name)
+        return resource(wire.ADDRESS_TYPE, name, address, aliases=aliases, topics=address.workload.services)
+
+    def _claim(self, key: Key, addresses: tuple[str, ...]) -> None:
+        old = self._claimed.get(key, ())
+        if old == addresses:
+            return
+        for address in old:
+            keys = self._claims[address]
+            keys.pop(key, None)
+            if not keys:
+                del self._claims[address]
+        for address in addresses:
+            keys = self._claims.setdefault(address, {})
+            keys[key] = None
+            if len(keys) > 1:
+                logger.error("several pods claim one address", extra={"reason": _conflict(address, keys)})
+        self._claimed[key] = addresses
+        if not addresses:
+            del self._claimed[key]
+
+
+def _conflict(address: str, keys: Iterable[Key]) -> str:
+    return f"address {address} is claimed by pods " + ", ".join("/".join(key) for key in keys)

@@ -1,0 +1,226 @@
+"""The mesh's certificate authority: one self-signed root that signs workload certificates.
+
+The root's key is in a file that only we can read. No private key of a workload is ever here:
+they come as certificate signing requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from agent.errors import ConfigError, ForbiddenError, InvalidObjectError
+from agent.model import Identity
+
+KEY_FILE: Final = "root-key.pem"
+ROOT_FILE: Final = "root-cert.pem"
+_ROOT_LIFETIME: Final = timedelta(days=3650)
+_CLOCK_SKEW: Final = timedelta(minutes=2)
+_LONGEST_CSR: Final = 16 * 1024
+_LEAST_CURVE_BITS: Final = 256
+_RSA_BITS: Final = range(2048, 8193)
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class SigningRequest:
+    """What counts of a CSR whose signature proves that the asker has the key."""
+
+    key: PublicKey
+    names: tuple[str, ...] | None  # its subject alternative names; None without any
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The root and its key."""
+
+    key: ec.EllipticCurvePrivateKey
+    root: x509.Certificate
+
+    @property
+    def root_pem(self) -> str:
+        return self.root.public_bytes(serialization.Encoding.PEM).decode()
+
+    def sign_workload(
+        self, request: SigningRequest, identity: Identity, ttl: timedelta, now: datetime
+    ) -> tuple[str, ...]:
+        """The chain as PEM: leaf first, root last.
+
+        Raises ForbiddenError when the request names anybody but `identity`.
+        """
+        if request.names is not None and request.names != (str(identity),):
+            raise ForbiddenError(f"the CSR names {', '.join(request.names) or 'nobody'}; granted is {identity}")
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))])
+        return self._pem(self._sign(request.key, names, ttl, now)), self.root_pem
+
+    def issue_server(self, hosts: Sequence[str], ttl: timedelta, now: datetime) -> tuple[str, str]:
+        """A new key and the chain of a certificate for it, as PEM; the key is nowhere else."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+        chain = self._pem(self._sign(key.public_key(), names, ttl, now)) + self.root_pem
+        return _key_pem(key).decode(), chain
+
+    def _sign(
+        self, key: PublicKey, names: x509.SubjectAlternativeName, ttl: timedelta, now: datetime
+    ) -> x509.Certificate:
+        # Clients renew at half of a certificate's life. A backdate that is long against the
+        # life would put that moment into the past, so it shrinks with it.
+        backdate = min(_CLOCK_SKEW, ttl / 10)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(self.root.subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(max(now - backdate, self.root.not_valid_before_utc))
+            .not_valid_after(min(now + ttl, self.root.not_valid_after_utc))
+            .add_extension(names, critical=True)  # RFC 5280, 4.2.1.6: critical when the subject is empty
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(encipherment=isinstance(key, rsa.RSAPublicKey)), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
+                critical=False,
+            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+        )
+        return builder.sign(self.key, hashes.SHA256())
+
+    @staticmethod
+    def _pem(certificate: x509.Certificate) -> str:
+        return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def parse_request(pem: str) -> SigningRequest:
+    """A CSR (PKCS #10, PEM) that can be signed; InvalidObjectError says what is wrong with it."""
+    if len(pem) > _LONGEST_CSR:
+        raise InvalidObjectError(f"CSR of {len(pem)} characters; accepted are at most {_LONGEST_CSR}")
+    try:
+        csr = x509.load_pem_x509_csr(pem.encode())
+        key = csr.public_key()
+        if not csr.is_signature_valid:
+            raise InvalidObjectError("CSR: its signature does not match its key")
+        names = _names(csr)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.DuplicateExtension) as exc:
+        raise InvalidObjectError(f"CSR: cannot be read: {exc}") from exc
+    return SigningRequest(_accepted_key(key), names)
+
+
+def _accepted_key(key: object) -> PublicKey:
+    match key:
+        case ec.EllipticCurvePublicKey() if key.curve.key_size >= _LEAST_CURVE_BITS:
+            return key
+        case rsa.RSAPublicKey() if key.key_size in _RSA_BITS:
+            return key
+    raise InvalidObjectError("CSR: key not accepted; accepted are ECDSA from P-256 on, and RSA of 2048 to 8192 bits")
+
+
+def _names(csr: x509.CertificateSigningRequest) -> tuple[str, ...] | None:
+    try:
+        found = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return None
+    # A name of another kind must not pass for a SPIFFE ID because it reads the same.
+    return tuple(
+        name.value if isinstance(name, x509.UniformResourceIdentifier) else f"{type(name).__name__}:{name.value}"
+        for name in found.value
+    )
+
+
+def _key_usage(*, encipherment: bool = False, signs_certificates: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=encipherment,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def load_or_create(directory: Path, now: datetime) -> Authority:
+    """The authority in a directory; what is missing of it is made.
+
+    Raises ConfigError when what is there cannot be used, or a root has lost its key.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    key_path, root_path = directory / KEY_FILE, directory / ROOT_FILE
+    if not root_path.exists():
+        # The key is written first, so a key without a root is an unfinished start: finish it.
+        if not key_path.exists():
+            _write(key_path, _key_pem(ec.generate_private_key(ec.SECP256R1())), mode=0o600)
+        _write(root_path, _self_sign(_load_key(key_path), now).root_pem.encode(), mode=0o644)
+    return _load(key_path, root_path, now)
+
+
+def _self_sign(key: ec.EllipticCurvePrivateKey, now: datetime) -> Authority:
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "weft")])
+    root = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + _ROOT_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(key, root)
+
+
+def _load(key_path: Path, root_path: Path, now: datetime) -> Authority:
+    key = _load_key(key_path)
+    try:
+        root = x509.load_pem_x509_certificate(root_path.read_bytes())
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{root_path} cannot be read: {exc}") from exc
+    if key.public_key() != root.public_key():
+        raise ConfigError(f"{key_path} is not the key of {root_path}")
+    if now >= root.not_valid_after_utc:
+        raise ConfigError(f"{root_path} expired at {root.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+    return Authority(key, root)
+
+
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise ConfigError(f"{path} cannot be read: {exc}") from exc
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"{path} is not an ECDSA key")
+    return key
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _write(path: Path, content: bytes, *, mode: int) -> None:
+    """Appear complete, or not at all, and never readable by more than `mode` says."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)

@@ -1,0 +1,196 @@
+"""The state of the cluster, as the watch has told it so far.
+
+Each object is kept in the slim form that the rules need. When a new version of an object
+cannot be understood, its last good state stays and the problem is on record until a good
+version comes or the object goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent import kube, model
+from agent.api import kubernetes
+from agent.errors import InvalidObjectError
+
+logger = logging.getLogger(__name__)
+
+WATCHED: Final = (kube.NAMESPACE, kube.NODE, kube.SERVICE, kube.POD)
+
+Key = tuple[str, str]  # namespace and name
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pod and what an endpoint needs besides: numbers of its named TCP ports."""
+
+    pod: model.Pod
+    named_ports: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Where a node stands, from its labels."""
+
+    region: str = ""
+    zone: str = ""
+    subzone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What one change may alter: these services, and these pods."""
+
+    services: frozenset[Key] = frozenset()
+    pods: frozenset[Key] = frozenset()
+
+
+NOTHING: Final = Touched()
+
+
+class ClusterState:
+    """Owned by the task that reads the watch; everyone else only looks."""
+
+    def __init__(self, origin: str) -> None:
+        """origin: where the objects come from, for messages."""
+        self._origin = origin
+        self.is_synced = False
+        self.candidates: dict[Key, Candidate] = {}
+        self.services: dict[Key, kubernetes.Service] = {}
+        self.localities: dict[str, Locality] = {}
+        self.problems: dict[str, str] = {}  # file of the object: what is wrong with it
+        self._services_in: dict[str, dict[Key, kubernetes.Service]] = {}
+        self._pods_in: dict[str, dict[Key, Candidate]] = {}
+        self._pods_on: dict[str, dict[Key, Candidate]] = {}
+
+    def apply(self, change: kube.Change) -> Touched:
+        """Take in one event of the watch; what has to be computed anew."""
+        if change.kind is None or change.object is None:
+            self.is_synced = True
+            return NOTHING
+        namespace, name = _key(change.kind, change.object)
+        where = f"{self._origin}/{change.kind.plural}/{namespace}_{name}.json"
+        if change.type is kube.ChangeType.DELETED:
+            self.problems.pop(where, None)
+            return self._forget(change.kind, (namespace, name))
+        try:
+            resource = kubernetes.parse(change.object, where)
+        except InvalidObjectError as exc:
+            self._report(where, str(exc))
+            return NOTHING
+        self.problems.pop(where, None)
+        return self._take(resource)
+
+    def services_in(self, namespace: str) -> Mapping[Key, kubernetes.Service]:
+        return self._services_in.get(namespace, {})
+
+    def pods_in(self, namespace: str) -> Mapping[Key, Candidate]:
+        return self._pods_in.get(namespace, {})
+
+    def live_pods_on(self, node: str) -> Iterator[model.Pod]:
+        """The node's pods that have not ended; terminating ones still need their certificate."""
+        return (found.pod for found in self._pods_on.get(node, {}).values() if not found.pod.is_finished)
+
+    def _report(self, where: str, problem: str) -> None:
+        if self.problems.get(where) != problem:
+            logger.error("object is invalid, its last good state stays", extra={"reason": problem})
+        self.problems[where] = problem
+
+    def _take(self, resource: kubernetes.Resource) -> Touched:
+        match resource:
+            case kubernetes.Pod():
+                return self._put_pod(_candidate(resource))
+            case kubernetes.Service():
+                return self._put_service(resource)
+            case kubernetes.Node():
+                return self._put_locality(resource.metadata.name, _locality(resource.metadata.labels))
+        return NOTHING
+
+    def _forget(self, kind: kube.Kind, key: Key) -> Touched:
+        match kind:
+            case kube.POD:
+                return self._remove_pod(key)
+            case kube.SERVICE:
+                return self._remove_service(key)
+            case kube.NODE:
+                return self._put_locality(key[1], Locality())
+        return NOTHING
+
+    def _put_pod(self, new: Candidate) -> Touched:
+        key = (new.pod.namespace, new.pod.name)
+        if self.candidates.get(key) == new:
+            return NOTHING
+        self._remove_pod(key)
+        self.candidates[key] = new
+        self._pods_in.setdefault(key[0], {})[key] = new
+        self._pods_on.setdefault(new.pod.node, {})[key] = new
+        return Touched(pods=frozenset({key}))
+
+    def _remove_pod(self, key: Key) -> Touched:
+        old = self.candidates.pop(key, None)
+        if old is None:
+            return NOTHING
+        _discard(self._pods_in, key[0], key)
+        _discard(self._pods_on, old.pod.node, key)
+        return Touched(pods=frozenset({key}))
+
+    def _put_service(self, new: kubernetes.Service) -> Touched:
+        key = (new.metadata.namespace, new.metadata.name)
+        before = self._remove_service(key)
+        self.services[key] = new
+        self._services_in.setdefault(key[0], {})[key] = new
+        return Touched(frozenset({key}), before.pods | self._selected_by(new))
+
+    def _remove_service(self, key: Key) -> Touched:
+        old = self.services.pop(key, None)
+        if old is None:
+            return NOTHING
+        _discard(self._services_in, key[0], key)
+        return Touched(frozenset({key}), self._selected_by(old))
+
+    def _selected_by(self, service: kubernetes.Service) -> frozenset[Key]:
+        pods = self.pods_in(service.metadata.namespace)
+        return frozenset(key for key, found in pods.items() if selects(service, found.pod))
+
+    def _put_locality(self, node: str, new: Locality) -> Touched:
+        if self.localities.get(node, Locality()) == new:
+            return NOTHING
+        self.localities[node] = new
+        return Touched(pods=frozenset(self._pods_on.get(node, {})))
+
+
+def selects(service: kubernetes.Service, pod: model.Pod) -> bool:
+    """Whether the pod is one of the service's endpoints; without a selector, a service has none of its own."""
+    selector = service.spec.selector
+    return bool(selector) and service.metadata.namespace == pod.namespace and selector.items() <= pod.labels.items()
+
+
+def _key(kind: kube.Kind, object: kube.Object) -> Key:
+    metadata = object["metadata"]
+    return str(metadata.get("namespace") or "default") if kind.is_namespaced else "", str(metadata["name"])
+
+
+def _candidate(pod: kubernetes.Pod) -> Candidate:
+    ports = [port for container in pod.spec.containers for port in container.ports]
+    named = {port.name: port.container_port for port in ports if port.name and port.protocol == "TCP"}
+    return Candidate(kubernetes.to_pod(pod), named)
+
+
+def _locality(labels: Mapping[str, str]) -> Locality:
+    return Locality(
+        region=labels.get("topology.kubernetes.io/region", ""),
+        zone=labels.get("topology.kubernetes.io/zone", ""),
+        subzone=labels.get("topology.istio.io/subzone", ""),
+    )
+
+
+def _discard(
+    index: dict[str, dict[Key, Candidate]] | dict[str, dict[Key, kubernetes.Service]], at: str, key: Key
+) -> None:
+    inner = index.get(at, {})
+    inner.pop(key, None)
+    if not inner:
+        index.pop(at, None)

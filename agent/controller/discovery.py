@@ -1,0 +1,103 @@
+"""Runs the discovery streams: takes in what is published, wakes the proxies that want it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+
+from envoy.service.discovery.v3 import discovery_pb2
+
+from agent.controller.auth import Caller
+from agent.controller.resources import Catalogue, Resource
+from agent.controller.xds import TYPES, Session
+from agent.errors import ProtocolError
+from agent.metrics import ControllerMetrics
+
+logger = logging.getLogger(__name__)
+
+Requests = AsyncIterable[discovery_pb2.DeltaDiscoveryRequest]
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class Discovery:
+    """Every connected proxy, and what they can ask for. Lives in one event loop."""
+
+    def __init__(self, metrics: ControllerMetrics) -> None:
+        self.catalogues = {type_url: Catalogue(type_url) for type_url in TYPES}
+        self.sessions: set[Session] = set()
+        self._metrics = metrics
+
+    def publish(self, type_url: str, changed: Iterable[Resource], removed: Iterable[str]) -> None:
+        """Make new contents known to every proxy that asked for them."""
+        names = self.catalogues[type_url].update(changed, removed)
+        self._metrics.resources.labels(type=type_url).set(len(self.catalogues[type_url].resources))
+        now = time.monotonic()
+        for session in self.sessions if names else ():
+            if session.mark(type_url, names):
+                session.changed_at = session.changed_at or now
+
+    def complete(self) -> None:
+        """All that exists has been published: proxies may be answered from now on."""
+        for catalogue in self.catalogues.values():
+            catalogue.is_complete = True
+        for session in self.sessions:
+            session.wake.set()
+
+    def close(self) -> None:
+        """End all streams; the proxies come back to whoever serves next."""
+        for session in self.sessions:
+            session.close()
+
+    async def serve(self, caller: Caller, requests: Requests, write: Write) -> None:
+        """One proxy's stream, until either side ends it.
+
+        write: returns when the transport has taken the response; it sets the pace.
+        Raises ProtocolError when the proxy asks for what is not served.
+        """
+        session = Session(caller, self.catalogues)
+        self.sessions.add(session)
+        self._metrics.connected_proxies.set(len(self.sessions))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reader = tasks.create_task(self._read(session, requests))
+                await self._answer(session, write)
+                reader.cancel()
+        finally:
+            self.sessions.discard(session)
+            self._metrics.connected_proxies.set(len(self.sessions))
+        if session.fault is not None:
+            raise session.fault
+
+    async def _answer(self, session: Session, write: Write) -> None:
+        while not session.is_closed:
+            await session.wake.wait()
+            session.wake.clear()
+            while not session.is_closed and (answer := session.next_response()) is not None:
+                type_url, response = answer
+                await write(response)
+                self._metrics.pushes.labels(type=type_url).inc()
+            if session.changed_at is not None:
+                self._metrics.convergence_seconds.observe(time.monotonic() - session.changed_at)
+                session.changed_at = None
+
+    async def _read(self, session: Session, requests: Requests) -> None:
+        try:
+            async for request in requests:
+                session.receive(request)
+                if request.HasField("error_detail"):
+                    self._report_rejection(session, request)
+        except ProtocolError as exc:
+            session.close(exc)
+        session.close(session.fault)
+
+    def _report_rejection(self, session: Session, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        self._metrics.rejections.labels(type=request.type_url).inc()
+        facts = {
+            "node": session.caller.node,
+            "proxy": session.id,
+            "type": request.type_url,
+            "reason": request.error_detail.message,
+        }
+        logger.warning("a proxy rejected part of a response", extra=facts)

@@ -1,0 +1,98 @@
+"""What discovery publishes: named, versioned resources, encoded once for all proxies.
+
+A version is a hash of the content, so it means the same after a restart of the controller,
+and a proxy that reconnects is sent only what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import Message
+
+_VERSION_DIGITS = 16  # 64 bits: enough to tell two contents of one resource apart
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource as every proxy gets it.
+
+    topics: the names under which it can be asked for: its own, its addresses as NETWORK/IP,
+    and for an endpoint the names of its services.
+    encoded: a DeltaDiscoveryResponse that holds nothing but this resource. Messages of
+    protobuf concatenate, so a response is the concatenation of its resources.
+    """
+
+    name: str
+    version: str
+    topics: frozenset[str]
+    encoded: bytes
+
+
+def resource(
+    type_url: str, name: str, body: Message, *, aliases: Iterable[str] = (), topics: Iterable[str] = ()
+) -> Resource:
+    """Encode a message. `aliases` are told to the proxy; `topics` are known only here."""
+    content = body.SerializeToString(deterministic=True)
+    version = hashlib.sha256(content).hexdigest()[:_VERSION_DIGITS]
+    aliases = sorted(aliases)
+    wrapped = discovery_pb2.Resource(name=name, version=version, aliases=aliases)
+    wrapped.resource.type_url = type_url
+    wrapped.resource.value = content
+    encoded: bytes = discovery_pb2.DeltaDiscoveryResponse(resources=[wrapped]).SerializeToString()
+    return Resource(name, version, frozenset({name, *aliases, *topics}), encoded)
+
+
+class Catalogue:
+    """All resources of one type, as they are now."""
+
+    def __init__(self, type_url: str) -> None:
+        self.type_url = type_url
+        self.is_complete = False  # set once everything that exists is here
+        self.revision = 0  # counts updates; for people, not for the protocol
+        self._resources: dict[str, Resource] = {}
+        self._names_by_topic: dict[str, set[str]] = {}
+
+    @property
+    def resources(self) -> Mapping[str, Resource]:
+        return self._resources
+
+    def update(self, changed: Iterable[Resource], removed: Iterable[str]) -> frozenset[str]:
+        """Take in new contents; the names of those that really differ from before."""
+        touched = {new.name for new in changed if self._put(new)} | {name for name in removed if self._drop(name)}
+        self.revision += bool(touched)
+        return frozenset(touched)
+
+    def lookup(self, topic: str) -> set[str]:
+        """Names of what is meant by a topic; a service comes with its endpoints."""
+        found: set[str] = set()
+        open_topics = [topic]
+        while open_topics:
+            new = self._names_by_topic.get(open_topics.pop(), set()) - found
+            found |= new
+            open_topics.extend(new)
+        return found
+
+    def _put(self, new: Resource) -> bool:
+        old = self._resources.get(new.name)
+        if old == new:
+            return False
+        self._drop(new.name)
+        self._resources[new.name] = new
+        for topic in new.topics:
+            self._names_by_topic.setdefault(topic, set()).add(new.name)
+        return True
+
+    def _drop(self, name: str) -> bool:
+        old = self._resources.pop(name, None)
+        if old is None:
+            return False
+        for topic in old.topics:
+            names = self._names_by_topic[topic]
+            names.discard(name)
+            if not names:
+                del self._names_by_topic[topic]
+        return True

@@ -1,0 +1,232 @@
+"""The gRPC edge: discovery and certificate signing, over TLS, on one port.
+
+Every call is authenticated before anything of it is read; then the rules in auth.py decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NoReturn, cast
+
+import grpc
+from envoy.service.discovery.v3 import discovery_pb2
+
+from agent import wire
+from agent.controller import auth, ca
+from agent.controller.cluster import ClusterState
+from agent.controller.discovery import Discovery
+from agent.errors import (
+    ForbiddenError,
+    InvalidObjectError,
+    ProtocolError,
+    UnauthenticatedError,
+    UnavailableError,
+    WeftError,
+)
+from agent.metrics import ControllerMetrics
+from agent.proto import ca_pb2
+
+logger = logging.getLogger(__name__)
+
+_NAMES: Final = ("istiod", "weft-controller")
+HOSTS: Final = tuple(
+    f"{name}.{wire.SYSTEM_NAMESPACE}{suffix}"
+    for name in _NAMES
+    for suffix in ("", ".svc", f".svc.{wire.DEFAULT_CLUSTER_DOMAIN}")
+)
+SERVER_CERTIFICATE_TTL: Final = timedelta(hours=24)
+_STOP_SECONDS: Final = 1.0
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),  # a first response holds the whole mesh
+    ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of the connections
+    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # the default, 2 min, lets silent callers pile up
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # node proxies ping every 10 to 30 s
+    # Proxies come back with a fresh token, so a withdrawn one is of no use for longer than this.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
+)
+_CODES: Final = (
+    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (ForbiddenError, grpc.StatusCode.PERMISSION_DENIED),
+    (InvalidObjectError, grpc.StatusCode.INVALID_ARGUMENT),
+    (ProtocolError, grpc.StatusCode.INVALID_ARGUMENT),
+    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+)
+
+Context = grpc.aio.ServicerContext[object, object]
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ServerCertificate:
+    """The server's own certificate, replaced at half of its life while connections go on.
+
+    gRPC asks for it at each handshake, from threads of its own.
+    """
+
+    def __init__(
+        self, authority: ca.Authority, ttl: timedelta = SERVER_CERTIFICATE_TTL, clock: Clock = utc_now
+    ) -> None:
+        self._authority = authority
+        self._ttl = ttl
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._renew_at = datetime.min.replace(tzinfo=UTC)
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """A new configuration when it is time for one, else None."""
+        with self._turn:
+            now = self._clock()
+            if now < self._renew_at:
+                return None
+            key, chain = self._authority.issue_server(HOSTS, self._ttl, now)
+            self._renew_at = now + self._ttl / 2
+        logger.info("issued the server's own certificate", extra={"expires": now + self._ttl})
+        return grpc.ssl_server_certificate_configuration([(key.encode(), chain.encode())])
+
+    def credentials(self) -> grpc.ServerCredentials:
+        # The stub has no None, with which a fetcher says that nothing changed.
+        fetch = cast(Callable[[], grpc.ServerCertificateConfiguration], self.renewed)
+        return grpc.dynamic_ssl_server_credentials(fetch(), fetch, require_client_authentication=False)
+
+
+class Services:
+    """The two services' methods. `ttl` bounds are those of the settings."""
+
+    def __init__(
+        self,
+        *,
+        authority: ca.Authority,
+        state: ClusterState,
+        discovery: Discovery,
+        keys: auth.KeyFile,
+        trusted: Sequence[str],
+        trust_domain: str,
+        default_ttl: timedelta,
+        longest_ttl: timedelta,
+        metrics: ControllerMetrics,
+    ) -> None:
+        self._authority = authority
+        self._state = state
+        self._discovery = discovery
+        self._keys = keys
+        self._trusted = trusted
+        self._trust_domain = trust_domain
+        self._default_ttl = default_ttl
+        self._longest_ttl = longest_ttl
+        self._metrics = metrics
+
+    async def create_certificate(
+        self, request: ca_pb2.IstioCertificateRequest, context: Context
+    ) -> ca_pb2.IstioCertificateResponse:
+        try:
+            chain = self._certify(request, self._caller(context))
+        except WeftError as exc:
+            await self._abort(context, exc)
+        return ca_pb2.IstioCertificateResponse(cert_chain=chain)
+
+    async def stream_resources(
+        self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], context: Context
+    ) -> None:
+        try:
+            caller = self._caller(context)
+            auth.require_node_proxy(caller, self._trusted)
+            await self._discovery.serve(caller, requests, context.write)
+        except WeftError as exc:
+            await self._abort(context, exc)
+
+    def _caller(self, context: Context) -> auth.Caller:
+        return auth.authenticate(auth.bearer_token(context.invocation_metadata() or ()), self._keys.keys())
+
+    def _certify(self, request: ca_pb2.IstioCertificateRequest, caller: auth.Caller) -> tuple[str, ...]:
+        self._metrics.csrs.inc()
+        if not self._state.is_synced:  # "no such pod" would be a lie, and final
+            raise UnavailableError("the cluster has not been read yet; try again")
+        identity = auth.granted_identity(
+            caller,
+            _impersonated(request),
+            trusted=self._trusted,
+            live_pods=self._state.live_pods_on(caller.node),
+            trust_domain=self._trust_domain,
+        )
+        chain = self._authority.sign_workload(
+            ca.parse_request(request.csr), identity, self._ttl(request.validity_duration), utc_now()
+        )
+        self._metrics.certificates.inc()
+        logger.info("issued a certificate", extra={"identity": identity, "caller": caller.account, "node": caller.node})
+        return chain
+
+    def _ttl(self, asked_seconds: int) -> timedelta:
+        # Compared as a number first: a timedelta cannot hold every int64.
+        if asked_seconds <= 0:
+            return min(self._default_ttl, self._longest_ttl)
+        return timedelta(seconds=min(asked_seconds, self._longest_ttl.total_seconds()))
+
+    async def _abort(self, context: Context, error: WeftError) -> NoReturn:
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+        match error:
+            case UnauthenticatedError():
+                self._metrics.authentication_failures.inc()
+            case ForbiddenError():
+                self._metrics.forbidden.inc()
+            case InvalidObjectError():
+                self._metrics.csr_errors.inc()
+        logger.warning("refused a call", extra={"code": code.name, "peer": context.peer(), "reason": error})
+        await context.abort(code, str(error))
+
+
+def _impersonated(request: ca_pb2.IstioCertificateRequest) -> str:
+    fields = request.metadata.fields
+    if "ImpersonatedIdentity" not in fields:
+        return ""
+    asked = fields["ImpersonatedIdentity"].string_value
+    if not asked:
+        raise InvalidObjectError("metadata ImpersonatedIdentity: accepted is a SPIFFE ID")
+    return asked
+
+
+def _handlers(services: Services) -> tuple[grpc.GenericRpcHandler[object, object], ...]:
+    # Discovery's responses are encoded already, which the generated code does not foresee.
+    stream = grpc.stream_stream_rpc_method_handler(
+        services.stream_resources, request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString
+    )
+    sign = grpc.unary_unary_rpc_method_handler(
+        services.create_certificate,
+        request_deserializer=ca_pb2.IstioCertificateRequest.FromString,
+        response_serializer=ca_pb2.IstioCertificateResponse.SerializeToString,
+    )
+    return (
+        grpc.method_handlers_generic_handler(
+            "envoy.service.discovery.v3.AggregatedDiscoveryService", {"DeltaAggregatedResources": stream}
+        ),
+        grpc.method_handlers_generic_handler("istio.v1.auth.IstioCertificateService", {"CreateCertificate": sign}),
+    )
+
+
+@contextlib.asynccontextmanager
+async def serving(services: Services, credentials: grpc.ServerCredentials, port: int) -> AsyncIterator[None]:
+    """Answer calls while the block runs. Raises UnavailableError when the port is taken."""
+    server = grpc.aio.server(options=_OPTIONS)
+    server.add_generic_rpc_handlers(_handlers(services))
+    try:
+        server.add_secure_port(f"[::]:{port}", credentials)
+    except RuntimeError as exc:
+        raise UnavailableError(f"cannot listen on port {port}: is it taken? {exc}") from exc
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(_STOP_SECONDS)

@@ -1,0 +1,103 @@
+"""The controller's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from agent import config, logs, wire
+from agent.config import Environment, Variable
+from agent.errors import ConfigError
+
+_A_LIFETIME = "a duration from `1s` to `87600h`"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The controller's settings, as its environment gives them.
+
+    token_keys: a JWKS file. trusted_accounts: NAMESPACE/ACCOUNT of node proxies.
+    default_ttl: of a workload certificate, when the request names none.
+    """
+
+    state_directory: Annotated[
+        Path, Variable("WEFT_STATE_DIRECTORY", "The objects of the cluster, one file each.", config.A_PATH)
+    ]
+    ca_directory: Annotated[
+        Path,
+        Variable(
+            "WEFT_CA_DIRECTORY", "Root certificate and key of the mesh; made when they are not there.", config.A_PATH
+        ),
+    ]
+    token_keys: Annotated[
+        Path,
+        Variable(
+            "WEFT_TOKEN_JWKS",
+            "A JWKS file with the keys that sign service account tokens (ES256); read again when it changes.",
+            config.A_PATH,
+        ),
+    ]
+    trust_domain: Annotated[
+        str, Variable("TRUST_DOMAIN", "Trust domain of every identity.", config.A_NAME, wire.DEFAULT_TRUST_DOMAIN)
+    ]
+    cluster: Annotated[
+        str, Variable("CLUSTER_ID", "The cluster's name in workloads' uids.", config.A_NAME, wire.DEFAULT_CLUSTER)
+    ]
+    trusted_accounts: Annotated[
+        tuple[str, ...],
+        Variable(
+            "CA_TRUSTED_NODE_ACCOUNTS",
+            "Service accounts of node proxies: they may follow discovery, and ask for certificates of their node's "
+            "pods.",
+            "`NAMESPACE/ACCOUNT,…`",
+            default="istio-system/ztunnel,istio-system/weft-proxy",
+        ),
+    ]
+    default_ttl: Annotated[
+        timedelta,
+        Variable(
+            "DEFAULT_WORKLOAD_CERT_TTL", "Life of a certificate whose request names none.", _A_LIFETIME, default="24h"
+        ),
+    ]
+    longest_ttl: Annotated[
+        timedelta,
+        Variable("MAX_WORKLOAD_CERT_TTL", "The longest life that a request gets.", _A_LIFETIME, default="2160h"),
+    ]
+    log_format: Annotated[str, logs.FORMAT]
+    log_level: Annotated[str, logs.LEVEL]
+
+    @classmethod
+    def parse(cls, environment: Environment) -> Settings:
+        """ConfigError when one cannot be used."""
+        return cls(
+            state_directory=Path(config.required(environment, "WEFT_STATE_DIRECTORY")),
+            ca_directory=Path(config.required(environment, "WEFT_CA_DIRECTORY")),
+            token_keys=Path(config.required(environment, "WEFT_TOKEN_JWKS")),
+            trust_domain=environment.get("TRUST_DOMAIN") or wire.DEFAULT_TRUST_DOMAIN,
+            cluster=environment.get("CLUSTER_ID") or wire.DEFAULT_CLUSTER,
+            trusted_accounts=_accounts(environment),
+            default_ttl=_lifetime(environment, "DEFAULT_WORKLOAD_CERT_TTL", "24h"),
+            longest_ttl=_lifetime(environment, "MAX_WORKLOAD_CERT_TTL", "2160h"),
+            log_format=config.choice(environment, "LOG_FORMAT", "plain", logs.FORMATS),
+            log_level=config.choice(environment, "LOG_LEVEL", "INFO", logs.LEVELS),
+        )
+
+
+def _accounts(environment: Environment) -> tuple[str, ...]:
+    name = "CA_TRUSTED_NODE_ACCOUNTS"
+    text = environment.get(name) or "istio-system/ztunnel,istio-system/weft-proxy"
+    accounts = tuple(part.strip() for part in text.split(","))
+    for account in accounts:
+        namespace, slash, service_account = account.partition("/")
+        if not (namespace and slash and service_account) or "/" in service_account:
+            raise ConfigError(f"{name}: {account!r} is not an account; accepted are NAMESPACE/ACCOUNT,…")
+    return accounts
+
+
+def _lifetime(environment: Environment, name: str, default: str) -> timedelta:
+    seconds = config.duration(environment, name, default)
+    if not 1 <= seconds <= 10 * 365 * 86400:
+        raise ConfigError(f"{name}={environment.get(name)!r} is out of range; accepted is 1s to 87600h")
+    return timedelta(seconds=seconds)

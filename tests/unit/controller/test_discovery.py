@@ -1,0 +1,133 @@
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+from prometheus_client import CollectorRegistry
+
+from agent.controller.auth import Caller
+from agent.controller.discovery import Discovery
+from agent.controller.resources import Resource, resource
+from agent.errors import ProtocolError
+from agent.metrics import ControllerMetrics
+from agent.proto import workload_pb2
+from agent.wire import ADDRESS_TYPE
+
+CALLER = Caller("istio-system", "weft-proxy", node="node-1")
+Request = discovery_pb2.DeltaDiscoveryRequest
+Response = discovery_pb2.DeltaDiscoveryResponse
+
+
+class FakeStream:
+    """A proxy's end of a stream: what it says, and what it has heard. Its transport can be held up."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[Response] = asyncio.Queue()
+        self.is_clear = asyncio.Event()
+        self.is_clear.set()
+        self._said: asyncio.Queue[Request | None] = asyncio.Queue()
+
+    def say(self, request: Request) -> None:
+        self._said.put_nowait(request)
+
+    def hang_up(self) -> None:
+        self._said.put_nowait(None)
+
+    async def requests(self) -> AsyncIterator[Request]:
+        while (request := await self._said.get()) is not None:
+            yield request
+
+    async def write(self, response: bytes) -> None:
+        await self.is_clear.wait()
+        self.heard.put_nowait(Response.FromString(response))
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def discovery(registry: CollectorRegistry) -> Discovery:
+    return Discovery(ControllerMetrics(registry))
+
+
+def a_workload(uid: str, node: str = "") -> Resource:
+    return resource(ADDRESS_TYPE, uid, workload_pb2.Address(workload=workload_pb2.Workload(uid=uid, node=node)))
+
+
+async def test_a_proxy_that_came_early_is_answered_once_the_cluster_is_read(discovery: Discovery) -> None:
+    stream = FakeStream()
+    serving = asyncio.create_task(discovery.serve(CALLER, stream.requests(), stream.write))
+    stream.say(Request(type_url=ADDRESS_TYPE))
+    discovery.publish(ADDRESS_TYPE, [a_workload("a")], [])
+    discovery.complete()
+    response = await stream.heard.get()
+    assert [each.name for each in response.resources] == ["a"]
+    stream.hang_up()
+    await serving
+    assert discovery.sessions == set()
+
+
+async def test_a_change_reaches_every_proxy_and_the_slow_one_gets_the_last(
+    discovery: Discovery, registry: CollectorRegistry
+) -> None:
+    discovery.complete()
+    quick, slow = FakeStream(), FakeStream()
+    serving = [asyncio.create_task(discovery.serve(CALLER, each.requests(), each.write)) for each in (quick, slow)]
+    for each in (quick, slow):
+        each.say(Request(type_url=ADDRESS_TYPE))
+        await each.heard.get()
+    slow.is_clear.clear()
+    for number in range(50):
+        discovery.publish(ADDRESS_TYPE, [a_workload("a", f"node-{number}")], [])
+        await quick.heard.get()
+    slow.is_clear.set()
+    nodes = []
+    while not nodes or nodes[-1] != "node-49":
+        (sent,) = (await slow.heard.get()).resources
+        nodes.append(workload_pb2.Address.FromString(sent.resource.value).workload.node)
+    assert nodes == ["node-0", "node-49"]
+    discovery.close()
+    await asyncio.gather(*serving)
+    assert registry.get_sample_value("pilot_xds") == 0
+    assert registry.get_sample_value("pilot_xds_pushes_total", {"type": ADDRESS_TYPE}) == 54
+
+
+async def test_a_rejection_is_counted_and_logged(
+    discovery: Discovery, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    discovery.complete()
+    stream = FakeStream()
+    serving = asyncio.create_task(discovery.serve(CALLER, stream.requests(), stream.write))
+    stream.say(Request(type_url=ADDRESS_TYPE))
+    refusal = Request(type_url=ADDRESS_TYPE, response_nonce=(await stream.heard.get()).nonce)
+    refusal.error_detail.message = "a: no address"
+    stream.say(refusal)
+    stream.hang_up()
+    await serving
+    assert registry.get_sample_value("pilot_total_xds_rejects_total", {"type": ADDRESS_TYPE}) == 1
+    assert [(record.levelno, vars(record)["reason"]) for record in caplog.records] == [
+        (logging.WARNING, "a: no address")
+    ]
+
+
+async def test_a_proxy_at_fault_is_told_so(discovery: Discovery) -> None:
+    stream = FakeStream()
+    stream.say(Request(type_url="nonsense"))
+    with pytest.raises(ProtocolError, match="not served"):
+        await discovery.serve(CALLER, stream.requests(), stream.write)
+    assert discovery.sessions == set()
+
+
+async def test_a_stream_that_is_cut_leaves_nothing_behind(discovery: Discovery) -> None:
+    stream = FakeStream()
+    discovery.complete()
+    serving = asyncio.create_task(discovery.serve(CALLER, stream.requests(), stream.write))
+    stream.say(Request(type_url=ADDRESS_TYPE))
+    await stream.heard.get()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert discovery.sessions == set()
