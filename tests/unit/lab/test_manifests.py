@@ -1,0 +1,81 @@
+"""Rules of reading manifests."""
+
+import json
+
+from agent.lab.manifests import Key, Manifest, Reading, combine, in_order, read, still_good
+
+SHOP = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n"
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers: [{name: web, command: [sleep]}]
+"""
+
+
+def test_reads_every_document_of_a_file() -> None:
+    reading = read(f"{SHOP}---\n{POD}", "shop.yaml")
+    assert [manifest.key for manifest in reading.manifests] == [
+        Key("Namespace", "", "shop"),
+        Key("Pod", "default", "web"),
+    ]
+    assert reading.problems == ()
+
+
+def test_reads_the_items_of_a_list_in_json() -> None:
+    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [item]})
+    assert [str(manifest.key) for manifest in read(text, "a.json").manifests] == ["Namespace a"]
+
+
+def test_what_is_not_yaml_names_the_file() -> None:
+    reading = read("a: [", "shop.yaml")
+    assert reading.problems[0].text.startswith("shop.yaml: not YAML: ")
+    assert reading.broken == {None}
+
+
+def test_an_unknown_label_value_names_file_object_and_field() -> None:
+    reading = read(SHOP + "  labels: {istio.io/dataplane-mode: ambiant}\n", "shop.yaml")
+    assert "shop.yaml: Namespace shop: metadata.labels: " in reading.problems[0].text
+    assert reading.broken == {Key("Namespace", "", "shop")}
+
+
+def test_a_kind_that_the_lab_does_not_run_is_kept() -> None:
+    text = "apiVersion: example.org/v1\nkind: Later\nmetadata: {name: x, namespace: shop}\n"
+    assert read(text, "x.yaml") == Reading(kept=("Later shop/x",))
+
+
+def test_an_object_without_a_name_is_a_problem() -> None:
+    reading = read("kind: Pod\n", "x.yaml")
+    assert [problem.text for problem in reading.problems] == [
+        "x.yaml: object 1 has no apiVersion, kind or metadata.name"
+    ]
+
+
+def test_a_broken_object_stays_as_it_last_was_good() -> None:
+    good = read(f"{SHOP}---\n{POD}", "f").manifests
+    broken = read(SHOP + "---\n" + POD.replace("[sleep]", "7"), "f")
+    assert [manifest.key.kind for manifest in still_good(good, broken)] == ["Namespace", "Pod"]
+
+
+def test_nothing_is_removed_while_the_file_is_not_yaml() -> None:
+    good = read(SHOP, "f").manifests
+    assert still_good(good, read("a: [", "f")) == good
+
+
+def test_what_was_taken_out_is_gone() -> None:
+    good = read(f"{SHOP}---\n{POD}", "f").manifests
+    assert [manifest.key.kind for manifest in still_good(good, read(SHOP, "f"))] == ["Namespace"]
+
+
+def test_of_two_files_with_one_object_the_first_counts() -> None:
+    first, second = read(SHOP, "a").manifests, read(SHOP, "b").manifests
+    wanted, problems = combine({"b": second, "a": first})
+    assert wanted == {Key("Namespace", "", "shop"): first[0]}
+    assert [problem.text for problem in problems] == ["b: Namespace shop is in a too, which counts"]
+
+
+def test_namespaces_come_before_what_is_in_them() -> None:
+    both: tuple[Manifest, ...] = read(f"{POD}---\n{SHOP}", "f").manifests
+    assert [manifest.kind.name for manifest in in_order(both)] == ["Namespace", "Pod"]
