@@ -38,8 +38,9 @@ kernel: setup ## Tests with real namespaces, BPF and engine; needs root
 bench: setup ## Measure against direct TCP; writes bench/results.json
 	$(BIN)/python -m bench.main
 
-gen: setup ## Generate the protobuf stubs anew
+gen: setup ## Generate the protobuf stubs and the tables in the docs anew
 	PATH=$(CURDIR)/$(BIN):$$PATH scripts/generate.sh .
+	$(BIN)/python scripts/document.py
 
 format: setup ## Format everything
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -2,17 +2,57 @@
 
 Each process has one frozen dataclass of settings with a `parse(environment)`; only the
 main modules look at os.environ. Durations are written as in Go and Istio: 90s, 10m, 24h.
+
+Each field is annotated with the variables that it is read from, and docs/operating.md has
+its tables from there. A test holds parse() to what the annotations say.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from agent.errors import ConfigError
 
 Environment = Mapping[str, str]
+
+# What is accepted, in the words of the tables.
+A_NAME = "a name"
+A_PATH = "a path"
+A_DURATION = "a duration: `250ms`, `90s`, `1h30m`"
+AN_ADDRESS = "`HOST:PORT` or `https://HOST:PORT`"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable that a setting is read from.
+
+    default: its value when it is not set. unset: what holds then, in words, where no one value
+    does. A variable with neither must be set.
+    """
+
+    name: str
+    meaning: str
+    accepted: str
+    default: str = ""
+    unset: str = ""
+
+    @property
+    def is_required(self) -> bool:
+        return not (self.default or self.unset)
+
+
+def variables(settings: type[Any]) -> Iterator[Variable]:
+    """The variables of a dataclass of settings, in the order of its fields."""
+    hints = get_type_hints(settings, include_extras=True)
+    for field in fields(settings):
+        for note in getattr(hints[field.name], "__metadata__", ()):
+            if isinstance(note, Variable):
+                yield note
+
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
@@ -65,6 +105,6 @@ def host_and_port(environment: Environment, name: str, default: str) -> str:
     text = environment.get(name) or default
     address = text.removeprefix("https://").rstrip("/")
     host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+    if not (host and "/" not in host and colon and port.isdecimal() and 0 < int(port) < 65536):
         raise ConfigError(f"{name}={text!r} is not an address; accepted is HOST:PORT or https://HOST:PORT")
     return address

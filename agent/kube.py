@@ -20,8 +20,9 @@ import fcntl
 import json
 import logging
 import os
+import stat
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ from agent.errors import ConflictError, InvalidObjectError, NotFoundError, Unava
 logger = logging.getLogger(__name__)
 
 Object = dict[str, Any]
+_REQUIRED = ("name", "uid", "resourceVersion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Cluster(Protocol):
     async def list(self, kind: Kind) -> list[Object]:
         """All objects of a kind, in no order."""
 
-    def watch(self, kinds: Collection[Kind]) -> AsyncIterator[Change]:
+    def watch(self, kinds: Collection[Kind]) -> AsyncGenerator[Change, None]:
         """What exists (ADDED), then SYNCED, then every change, for ever. Close it with aclose()."""
 
     async def create(self, kind: Kind, new: Object) -> Object:
@@ -123,10 +125,10 @@ class StateDirectory:
         return cls(root)
 
     async def list(self, kind: Kind) -> list[Object]:
-        return [item for path in self._files(kind) if (item := _read(path)) is not None]
+        return [item for path in _files(self._root, kind) if (item := read_object(path)) is not None]
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
-        found = _read(self._path(kind, namespace, name))
+        found = read_object(self._path(kind, namespace, name))
         if found is None:
             raise NotFoundError(f"{kind.name} {namespace}/{name} does not exist in {self._root}")
         return found
@@ -149,12 +151,12 @@ class StateDirectory:
     async def patch(self, kind: Kind, namespace: str, name: str, patch: Object, *, uid: str | None = None) -> Object:
         path = self._path(kind, namespace, name)
         with self._writing() as version:
-            old = _read(path)
+            old = read_object(path)
             if old is None:
                 raise NotFoundError(f"{kind.name} {namespace}/{name} does not exist in {self._root}")
             if uid is not None and old["metadata"]["uid"] != uid:
                 raise ConflictError(f"{kind.name} {namespace}/{name} is another object by now")
-            new = merge(old, patch)
+            new: Object = merge(old, patch)
             if new == old:  # as an API server: no change, no new version, no event
                 return old
             new["metadata"]["resourceVersion"] = version
@@ -168,7 +170,7 @@ class StateDirectory:
             except FileNotFoundError as exc:
                 raise NotFoundError(f"{kind.name} {namespace}/{name} does not exist in {self._root}") from exc
 
-    async def watch(self, kinds: Collection[Kind]) -> AsyncIterator[Change]:
+    async def watch(self, kinds: Collection[Kind]) -> AsyncGenerator[Change, None]:
         """As Cluster.watch. A file that cannot be read is logged and its last good state stays."""
         by_folder = {self._root / kind.plural: kind for kind in kinds}
         known: dict[Path, Object] = {}
@@ -178,15 +180,19 @@ class StateDirectory:
                 try:
                     inotify.add_watch(folder, Mask.MOVED_TO | Mask.CLOSE_WRITE | Mask.DELETE | Mask.MOVED_FROM)
                 except OSError as exc:
-                    raise UnavailableError(f"cannot watch {folder}: {exc.strerror}; is this a state directory?") from exc
+                    raise UnavailableError(
+                        f"cannot watch {folder}: {exc.strerror}; is this a state directory?"
+                    ) from exc
             for kind in kinds:
-                for path in self._files(kind):
+                for path in _files(self._root, kind):
                     for change in _change(known, kind, path):
                         yield change
             yield Change(ChangeType.SYNCED)
             async for event in inotify:
+                if event.mask & Mask.IGNORED:
+                    raise UnavailableError(f"{event.path} has been removed; was {self._root} deleted?")
                 if event.mask & Mask.Q_OVERFLOW:
-                    paths = {*known, *(path for kind in kinds for path in self._files(kind))}
+                    paths = {*known, *(path for kind in kinds for path in _files(self._root, kind))}
                 elif event.path is not None and not event.path.name.startswith("."):
                     paths = {event.path}
                 else:
@@ -194,13 +200,6 @@ class StateDirectory:
                 for path in sorted(paths):
                     for change in _change(known, by_folder[path.parent], path):
                         yield change
-
-    def _files(self, kind: Kind) -> list[Path]:
-        folder = self._root / kind.plural
-        try:
-            return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        except FileNotFoundError as exc:
-            raise UnavailableError(f"{folder} does not exist; is {self._root} a state directory?") from exc
 
     def _path(self, kind: Kind, namespace: str, name: str) -> Path:
         for part in (namespace, name):
@@ -211,21 +210,28 @@ class StateDirectory:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[str]:
         """Hold the lock of all writers; gives the resourceVersion that this write may use."""
-        with open(self._root / ".lock", "a+", encoding="ascii") as lock:
+        with os.fdopen(os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            lock.seek(0)
             version = str(int(lock.read() or "0") + 1)
-            lock.truncate(0)
+            lock.seek(0)  # written over, never truncated: numbers only get longer, so a crash leaves a number
             lock.write(version)
             lock.flush()
             yield version
+
+
+def _files(root: Path, kind: Kind) -> list[Path]:
+    folder = root / kind.plural
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError as exc:
+        raise UnavailableError(f"{folder} does not exist; is {root} a state directory?") from exc
 
 
 def _change(known: dict[Path, Object], kind: Kind, path: Path) -> Iterator[Change]:
     """What the file says now against what is known of it; updates `known`."""
     old = known.get(path)
     try:
-        new = _read(path)
+        new = read_object(path)
     except InvalidObjectError as exc:
         logger.error("object cannot be read, its last good state stays", extra={"reason": exc})
         return
@@ -245,23 +251,39 @@ def _change(known: dict[Path, Object], kind: Kind, path: Path) -> Iterator[Chang
         yield Change(ChangeType.MODIFIED, kind, new)
 
 
-def _read(path: Path) -> Object | None:
-    """The object in a file; None without the file; InvalidObjectError for anything but an object with uid and version."""
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
+def read_object(path: Path) -> Object | None:
+    """The object in a file, None without the file; InvalidObjectError for what is no object with uid and version."""
+    content = _content(path)
+    if content is None:
         return None
-    except ValueError as exc:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as exc:
         raise InvalidObjectError(f"{path}: not JSON: {exc}") from exc
     metadata = found.get("metadata") if isinstance(found, dict) else None
-    if not isinstance(metadata, dict) or not all(metadata.get(key) for key in ("name", "uid", "resourceVersion")):
+    if not isinstance(metadata, dict) or not all(_is_text(metadata.get(key)) for key in _REQUIRED):
         raise InvalidObjectError(f"{path}: not an object with metadata.name, uid and resourceVersion")
     return dict(found)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _content(path: Path) -> bytes | None:
+    """What a regular file holds, None without the file; never waits, as a pipe in the folder would make it."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InvalidObjectError(f"{path}: not a regular file")
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise InvalidObjectError(f"{path}: cannot be read: {exc.strerror}") from exc
 
 
 def _write(path: Path, new: Object) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(new, indent=1))
     temporary.rename(path)
-
-

@@ -6,8 +6,14 @@ import json
 import logging
 import sys
 import time
+from typing import Final
 
-FORMATS = ("plain", "json")
+from agent.config import Variable
+
+FORMATS: Final = ("plain", "json")
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+FORMAT: Final = Variable("LOG_FORMAT", "Form of the log.", "`plain`, `json`", default="plain")
+LEVEL: Final = Variable("LOG_LEVEL", "The least that is logged.", ", ".join(f"`{level}`" for level in LEVELS), "INFO")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -19,11 +25,17 @@ def _time(record: logging.LogRecord) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
 
 
+def _one_line(value: object) -> str:
+    text = str(value)
+    # What a peer sent must not look like a line of its own.
+    return text if text.isprintable() else json.dumps(text)
+
+
 class PlainFormatter(logging.Formatter):
     """time level logger message key=value …"""
 
     def format(self, record: logging.LogRecord) -> str:
-        facts = "".join(f" {key}={value}" for key, value in _facts(record).items())
+        facts = "".join(f" {key}={_one_line(value)}" for key, value in _facts(record).items())
         line = f"{_time(record)} {record.levelname.lower()} {record.name} {record.getMessage()}{facts}"
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 

@@ -34,6 +34,7 @@ run 'Python types' mypy
 run 'Python layers' lint-imports
 run 'engine: typed face' python -m mypy.stubtest agent._engine
 run 'protobuf stubs' stubs_are_current
+run 'tables in the docs' python scripts/document.py --check
 run 'BPF format' clang-format --dry-run -Werror bpf/*.c bpf/*.h
 run 'Rust format' cargo fmt --manifest-path proxy/Cargo.toml --all --check
 run 'Rust lint' cargo clippy --manifest-path proxy/Cargo.toml --release --all-targets --no-default-features --quiet -- -D warnings

@@ -29,8 +29,8 @@ check_prerequisites() {
   need '/usr/bin/python3 -c "import sys; sys.exit(sys.version_info < (3, 11))"' \
     '/usr/bin/python3 must be Python 3.11 or newer: apt-get install python3'
   need 'command -v cargo' 'a Rust toolchain is needed: install it with rustup, then see that `cargo --version` answers'
-  need '[ -n "$(cargo --version | awk "{split(\$2, v, \".\"); if (v[1] > 1 || v[2] >= 85) print \"new enough\"}")" ]' \
-    "Rust 1.85 or newer is needed, this is $(cargo --version): rustup update"
+  need '[ -n "$(cargo --version | awk "{split(\$2, v, \".\"); if (v[1] > 1 || v[2] >= 90) print \"new enough\"}")" ]' \
+    "Rust 1.90 or newer is needed, this is $(cargo --version): rustup update"
   need 'grep -q cgroup2 /proc/filesystems && grep -q bpf /proc/filesystems' \
     'this kernel has no cgroup2 or no BPF file system; Linux 5.15 or newer with both is needed'
 }
@@ -46,19 +46,16 @@ install_packages() {
   say 1 "Debian packages: ${missing[*]}"
   apt-get update -q >/dev/null
   # The programs are wanted, not the services that Debian starts with them.
-  local policy=/usr/sbin/policy-rc.d made=no
+  local policy=/usr/sbin/policy-rc.d made=no status=0
   if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made=yes
   fi
-  local status=0
-  DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}" >/tmp/weft-apt.$$ 2>&1 || status=$?
+  DEBIAN_FRONTEND=noninteractive quietly apt-get install -yq --no-install-recommends "${missing[@]}" || status=$?
   [ $made = no ] || rm -f $policy
   if [ $status != 0 ]; then
-    tail -20 /tmp/weft-apt.$$ >&2
     printf 'set-up: apt-get could not install the packages; see above\n' >&2
     exit 1
   fi
-  rm -f /tmp/weft-apt.$$
 }
 
 make_environment() {
@@ -75,7 +72,16 @@ PY
 
 build_engine() {
   say 3 'the engine (Rust; about two minutes the first time)'
-  .venv/bin/maturin develop --release --quiet
+  quietly .venv/bin/maturin develop --release
+}
+
+quietly() { # COMMAND…: its output only if it fails
+  local output status=0
+  output=$(mktemp)
+  "$@" >"$output" 2>&1 || status=$?
+  [ $status = 0 ] || tail -40 "$output" >&2
+  rm -f "$output"
+  return $status
 }
 
 inputs() { cat pyproject.toml scripts/setup.sh; find proxy agent/proto -name target -prune -o -type f -name '*.rs' -print -o -name '*.toml' -print -o -name '*.proto' -print -o -name Cargo.lock -print | sort | xargs cat; }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 
 import click
 
@@ -34,7 +34,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands)
-@click.version_option(metadata.version("weft"), prog_name="weft")
+@click.version_option(package_name="weft", prog_name="weft")
 def weft() -> None:
     """Weft, an ambient service mesh for Kubernetes."""
 
@@ -56,3 +56,7 @@ def main() -> None:
     except WeftError as exc:
         click.echo(f"weft: {exc}", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

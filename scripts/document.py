@@ -1,0 +1,160 @@
+"""Writes the tables of docs/operating.md from the code; with --check only says whether they are what it would write.
+
+A table stands between `<!-- NAME: from the code -->` and `<!-- end of NAME -->`. Settings come
+from the annotations of each process's dataclass, metrics from its registry, the labels of
+traffic and the events of redirection from where the engine and the BPF programs state them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
+
+from agent import config
+from agent.config import Variable
+from agent.controller.settings import Settings as ControllerSettings
+from agent.metrics import ControllerMetrics, NodeMetrics, ProxyMetrics, RedirectionCollector, TrafficCollector
+from agent.node import layout
+from agent.node.settings import Settings as NodeSettings
+from agent.proxy.settings import Settings as ProxySettings
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "operating.md"
+ENGINE_METRICS = ROOT / "proxy" / "engine" / "src" / "metrics.rs"
+MESH = ROOT / "bpf" / "mesh.h"
+TRAFFIC = "those of traffic, below"
+
+
+def settings(of: type[Any]) -> str:
+    """One process's variables."""
+    rows = [(f"`{each.name}`", _default(each), each.accepted, each.meaning) for each in config.variables(of)]
+    return _table(("variable", "default", "accepted", "meaning"), rows)
+
+
+def _default(variable: Variable) -> str:
+    if variable.is_required:
+        return "**required**"
+    return f"`{variable.default}`" if variable.default else variable.unset
+
+
+class _NoTraffic:
+    """An engine that has carried nothing yet."""
+
+    def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]:
+        return []
+
+    def pods(self) -> list[str]:
+        return []
+
+
+def controller_metrics() -> str:
+    registry = CollectorRegistry()
+    return _metrics(registry, ControllerMetrics(registry))
+
+
+def node_metrics() -> str:
+    registry = CollectorRegistry()
+    own = NodeMetrics(registry)
+    registry.register(RedirectionCollector(lambda: dict.fromkeys(layout.COUNTS, 0)))
+    return _metrics(registry, own)
+
+
+def proxy_metrics() -> str:
+    registry = CollectorRegistry()
+    own = ProxyMetrics(registry, "")
+    registry.register(TrafficCollector(_NoTraffic()))
+    ProcessCollector(registry=registry)
+    return _metrics(registry, own)
+
+
+def _metrics(registry: CollectorRegistry, declared: object) -> str:
+    labels = {
+        family.name: ", ".join(f"`{label}`" for label in each._labelnames)
+        for each in vars(declared).values()
+        if isinstance(each, MetricWrapperBase)
+        for family in each.describe()
+    }
+    rows = [
+        (f"`{_exposed(family)}`", family.type, _labels(family, labels), family.documentation)
+        for family in registry.collect()
+    ]
+    return _table(("metric", "type", "labels", "meaning"), rows)
+
+
+def _exposed(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
+
+
+def _labels(family: Metric, declared: dict[str, str]) -> str:
+    if family.name.startswith("istio_tcp_"):
+        return TRAFFIC
+    if family.name in declared:
+        return declared[family.name]
+    found = {label: None for sample in family.samples for label in sample.labels}
+    return ", ".join(f"`{label}`" for label in found)
+
+
+def traffic_labels() -> str:
+    """The engine's labels, in its order."""
+    stated = _between(ENGINE_METRICS, "LABEL_NAMES: [&str; ", "];")
+    return ", ".join(f"`{name}`" for name in re.findall(r'"(\w+)"', stated)) + "."
+
+
+def redirection_events() -> str:
+    """The BPF programs' counters, with the words of their enum."""
+    stated = _between(MESH, "enum count {", "COUNTS,")
+    meanings = {name.lower(): text for name, text in re.findall(r"(\w+),\s+/\* (.*?) \*/", stated)}
+    return _table(("event", "meaning"), [(f"`{name}`", meanings[name]) for name in layout.COUNTS])
+
+
+def _between(path: Path, start: str, end: str) -> str:
+    return path.read_text().partition(start)[2].partition(end)[0]
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings of the node agent": lambda: settings(NodeSettings),
+    "settings of the node proxy": lambda: settings(ProxySettings),
+    "settings of the controller": lambda: settings(ControllerSettings),
+    "metrics of the node agent": node_metrics,
+    "metrics of the node proxy": proxy_metrics,
+    "metrics of the controller": controller_metrics,
+    "labels of traffic": traffic_labels,
+    "events of redirection": redirection_events,
+}
+
+
+def written(text: str) -> str:
+    """The document with its tables as they have to be. ValueError without the place of one."""
+    for name, table in TABLES.items():
+        start, end = f"<!-- {name}: from the code -->\n", f"<!-- end of {name} -->\n"
+        head, found, rest = text.partition(start)
+        _, closed, tail = rest.partition(end)
+        if not (found and closed):
+            raise ValueError(f"{DOCUMENT}: no place for {name}")
+        text = f"{head}{start}\n{table()}\n\n{end}{tail}"
+    return text
+
+
+def main() -> None:
+    """Exit status 1 when --check finds a table that is not what the code says."""
+    before = DOCUMENT.read_text()
+    after = written(before)
+    if "--check" not in sys.argv[1:]:
+        DOCUMENT.write_text(after)
+    elif before != after:
+        sys.exit(f"{DOCUMENT.relative_to(ROOT)}: a table is not what the code says; run `make gen`")
+
+
+if __name__ == "__main__":
+    main()

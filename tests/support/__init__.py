@@ -1,0 +1,1 @@
+"""Fakes, builders and small worlds that the tests share."""

@@ -1,0 +1,21 @@
+from prometheus_client import CollectorRegistry
+
+from agent.metrics import ProxyMetrics, TrafficCollector
+from tests.support.proxy import FakeEngine
+
+
+def test_the_engines_counters_have_istios_names() -> None:
+    engine, registry = FakeEngine(), CollectorRegistry()
+    registry.register(TrafficCollector(engine))
+    labels = {"reporter": "source", "response_flags": "-"}
+    engine.rows = [(labels, 5, 4, 3, 200, 100)]
+    engine.served = {"1": ("web", "shop", "web")}
+    names = ("connections_opened", "connections_closed", "connections_failed", "received_bytes", "sent_bytes")
+    assert [registry.get_sample_value(f"istio_tcp_{name}_total", labels) for name in names] == [5, 4, 3, 200, 100]
+    assert registry.get_sample_value("workload_manager_active_proxy_count") == 1
+
+
+def test_the_build_is_named_as_ztunnels() -> None:
+    registry = CollectorRegistry()
+    ProxyMetrics(registry, "1.2.3")
+    assert registry.get_sample_value("istio_build", {"component": "ztunnel", "tag": "1.2.3"}) == 1
