@@ -46,6 +46,7 @@ class Kind:
     name: str
     plural: str
     is_namespaced: bool = True
+    older_versions: tuple[str, ...] = ()  # other versions of its API that say the same
 
 
 NAMESPACE = Kind("v1", "Namespace", "namespaces", is_namespaced=False)
@@ -54,7 +55,35 @@ POD = Kind("v1", "Pod", "pods")
 SERVICE = Kind("v1", "Service", "services")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
-KINDS = (NAMESPACE, NODE, POD, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT)
+AUTHORIZATION_POLICY = Kind(
+    "security.istio.io/v1",
+    "AuthorizationPolicy",
+    "authorizationpolicies",
+    older_versions=("security.istio.io/v1beta1",),
+)
+PEER_AUTHENTICATION = Kind(
+    "security.istio.io/v1", "PeerAuthentication", "peerauthentications", older_versions=("security.istio.io/v1beta1",)
+)
+KINDS = (
+    NAMESPACE,
+    NODE,
+    POD,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    DEPLOYMENT,
+    AUTHORIZATION_POLICY,
+    PEER_AUTHENTICATION,
+)
+_BY_VERSION_AND_NAME = {
+    (version, kind.name): kind for kind in KINDS for version in (kind.api_version, *kind.older_versions)
+}
+
+
+def kind_of(api_version: object, name: object) -> Kind | None:
+    """The kind that an object is of, None if we do not read it; every version that is served counts."""
+    if not isinstance(api_version, str) or not isinstance(name, str):
+        return None
+    return _BY_VERSION_AND_NAME.get((api_version, name))
 
 
 class ChangeType(enum.Enum):

@@ -11,17 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictStr,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, StrictBool, StrictStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from agent import model
@@ -32,7 +22,6 @@ from agent.api.fields import (
     Count,
     Labels,
     Name,
-    OptionalName,
     PortNumber,
     Protocol,
     Seconds,
@@ -40,124 +29,86 @@ from agent.api.fields import (
     not_empty,
 )
 from agent.api.fields import PortReference as PortReference
+from agent.api.objects import NamedObject, ObjectMeta, Part
+from agent.api.security import AuthorizationPolicy, PeerAuthentication
 from agent.errors import InvalidObjectError
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, value: object) -> object:
-        if isinstance(value, Mapping):
-            return {key: item for key, item in value.items() if item is not None}
-        return value
-
-
-class OwnerReference(_Part):
-    kind: StrictStr
-    name: StrictStr
-    controller: StrictBool = False
-
-
-class ObjectMeta(_Part):
-    """metadata of every object; `namespace` is empty for cluster-scoped ones."""
-
-    name: Name
-    namespace: OptionalName = ""
-    uid: StrictStr = ""
-    resource_version: StrictStr = ""
-    creation_timestamp: StrictStr = ""
-    deletion_timestamp: StrictStr = ""  # set: the object is terminating
-    labels: Labels = Field(default_factory=dict)
-    annotations: dict[StrictStr, StrictStr] = Field(default_factory=dict)
-    owner_references: tuple[OwnerReference, ...] = ()
-
-
-class _Object(_Part):
-    metadata: ObjectMeta
-
-    @property
-    def full_name(self) -> str:
-        """NAMESPACE/NAME, or NAME for a cluster-scoped object."""
-        return f"{self.metadata.namespace}/{self.metadata.name}".removeprefix("/")
-
-
-class Namespace(_Object):
+class Namespace(NamedObject):
     """v1 Namespace."""
 
 
-class ServiceAccount(_Object):
+class ServiceAccount(NamedObject):
     """v1 ServiceAccount."""
 
 
-class Condition(_Part):
+class Condition(Part):
     type: StrictStr
     status: Literal["True", "False", "Unknown"]
     reason: StrictStr = ""
     message: StrictStr = ""
 
 
-class NodeAddress(_Part):
+class NodeAddress(Part):
     type: StrictStr
     address: StrictStr
 
 
-class NodeSpec(_Part):
+class NodeSpec(Part):
     pod_cidrs: tuple[StrictStr, ...] = Field(default=(), alias="podCIDRs")
 
 
-class NodeStatus(_Part):
+class NodeStatus(Part):
     addresses: tuple[NodeAddress, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
 
-class Node(_Object):
+class Node(NamedObject):
     """v1 Node; its labels say region and zone."""
 
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
 
-class FieldReference(_Part):
+class FieldReference(Part):
     field_path: StrictStr
 
 
-class EnvSource(_Part):
+class EnvSource(Part):
     """Where an environment variable's value comes from; only the downward API is known."""
 
     field_ref: FieldReference
 
 
-class EnvVariable(_Part):
+class EnvVariable(Part):
     name: Annotated[StrictStr, Field(min_length=1)]
     value: StrictStr = ""
     value_from: EnvSource | None = None
 
 
-class ContainerPort(_Part):
+class ContainerPort(Part):
     container_port: PortNumber
     name: StrictStr = ""
     protocol: Protocol = "TCP"
 
 
-class TcpSocketAction(_Part):
+class TcpSocketAction(Part):
     port: PortReference
     host: StrictStr = ""
 
 
-class HttpGetAction(_Part):
+class HttpGetAction(Part):
     port: PortReference
     path: StrictStr = "/"
     host: StrictStr = ""
     scheme: Literal["HTTP", "HTTPS"] = "HTTP"
 
 
-class ExecAction(_Part):
+class ExecAction(Part):
     command: Annotated[tuple[StrictStr, ...], AfterValidator(not_empty)]
 
 
-class Probe(_Part):
+class Probe(Part):
     """How to ask a container whether it is ready: exactly one of the three actions."""
 
     tcp_socket: TcpSocketAction | None = None
@@ -176,7 +127,7 @@ class Probe(_Part):
         return self
 
 
-class Container(_Part):
+class Container(Part):
     name: Name
     image: StrictStr = ""
     command: tuple[StrictStr, ...] = ()
@@ -187,7 +138,7 @@ class Container(_Part):
     readiness_probe: Probe | None = None
 
 
-class PodSpec(_Part):
+class PodSpec(Part):
     node_name: StrictStr = ""
     host_network: StrictBool = False
     service_account_name: Annotated[StrictStr, AfterValidator(lambda value: value or "default")] = "default"
@@ -196,11 +147,11 @@ class PodSpec(_Part):
     termination_grace_period_seconds: Count = 30
 
 
-class PodAddress(_Part):
+class PodAddress(Part):
     ip: Address
 
 
-class PodStatus(_Part):
+class PodStatus(Part):
     phase: Literal["", "Pending", "Running", "Succeeded", "Failed", "Unknown"] = ""
     pod_ips: tuple[PodAddress, ...] = Field(default=(), alias="podIPs")
     conditions: tuple[Condition, ...] = ()
@@ -212,14 +163,14 @@ class PodStatus(_Part):
         return any(condition.type == "Ready" and condition.status == "True" for condition in self.conditions)
 
 
-class Pod(_Object):
+class Pod(NamedObject):
     """v1 Pod."""
 
     spec: PodSpec
     status: PodStatus = PodStatus()
 
 
-class ServicePort(_Part):
+class ServicePort(Part):
     """One port of a service; `target_port` None is the port itself."""
 
     port: PortNumber
@@ -229,7 +180,7 @@ class ServicePort(_Part):
     app_protocol: StrictStr = ""
 
 
-class ServiceSpec(_Part):
+class ServiceSpec(Part):
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
     ports: tuple[ServicePort, ...] = ()
     selector: dict[StrictStr, StrictStr] = Field(default_factory=dict)
@@ -251,30 +202,30 @@ class ServiceSpec(_Part):
         return tuple(address for address in given if address not in ("", HEADLESS))
 
 
-class Service(_Object):
+class Service(NamedObject):
     """v1 Service."""
 
     spec: ServiceSpec = ServiceSpec()
 
 
-class LabelSelector(_Part):
+class LabelSelector(Part):
     """Labels that all must match. Expressions are refused, not ignored: they would select other pods."""
 
     match_labels: Annotated[dict[StrictStr, StrictStr], Field(min_length=1)]
     match_expressions: Annotated[tuple[object, ...], AfterValidator(empty)] = ()
 
 
-class TemplateMeta(_Part):
+class TemplateMeta(Part):
     labels: Labels = Field(default_factory=dict)
     annotations: dict[StrictStr, StrictStr] = Field(default_factory=dict)
 
 
-class PodTemplate(_Part):
+class PodTemplate(Part):
     metadata: TemplateMeta = TemplateMeta()
     spec: PodSpec
 
 
-class DeploymentSpec(_Part):
+class DeploymentSpec(Part):
     replicas: Count = 1
     selector: LabelSelector
     template: PodTemplate
@@ -286,15 +237,21 @@ class DeploymentSpec(_Part):
         return self
 
 
-class Deployment(_Object):
+class Deployment(NamedObject):
     """apps/v1 Deployment."""
 
     spec: DeploymentSpec
 
 
-Resource = Namespace | Node | Pod | Service | ServiceAccount | Deployment
+Resource = Namespace | Node | Pod | Service | ServiceAccount | Deployment | AuthorizationPolicy | PeerAuthentication
+_SECURITY: Final = ("security.istio.io/v1", "security.istio.io/v1beta1")
+_VERSIONS: Final[Mapping[type[Resource], Sequence[str]]] = {
+    Deployment: ("apps/v1",),
+    AuthorizationPolicy: _SECURITY,
+    PeerAuthentication: _SECURITY,
+}
 _MODELS: Final[Mapping[str, type[Resource]]] = {
-    f"{'apps/v1' if kind is Deployment else 'v1'} {kind.__name__}": kind for kind in get_args(Resource)
+    f"{version} {kind.__name__}": kind for kind in get_args(Resource) for version in _VERSIONS.get(kind, ("v1",))
 }
 _CLUSTER_SCOPED: Final = (Namespace, Node)
 
@@ -337,6 +294,8 @@ def _fault(detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "accepted is")
     if detail["type"] == "missing":
         return f"{_field(detail['loc'])}: missing; it is required"
+    if detail["type"] == "extra_forbidden":
+        return f"{_field(detail['loc'])}: unknown field"
     shown = repr(detail["input"])
     shown = shown if len(shown) <= 120 else shown[:117] + "..."
     return f"{_field(detail['loc'])}: read {shown}: {message}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from asyncinotify import Inotify, Mask
 
 from agent.errors import ConfigError
-from agent.lab.manifests import SUFFIXES
+from agent.manifests import SUFFIXES
 
 _CHANGES = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE
 # Some editors move the old file away, or empty it, before they write the new one.

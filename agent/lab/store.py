@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from agent.errors import ConflictError, InvalidObjectError, NotFoundError, WeftError
 from agent.kube import KINDS, NAMESPACE, NODE, POD, SERVICE, SERVICE_ACCOUNT, Cluster, Kind, Object
 from agent.lab import merge
-from agent.lab.manifests import Key, Manifest, Problem, in_order
+from agent.manifests import Key, Manifest, Problem, in_order
 
 logger = logging.getLogger(__name__)
 _BY_NAME = {kind.name: kind for kind in KINDS}

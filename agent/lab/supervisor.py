@@ -11,20 +11,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from agent import manifests
 from agent.api.kubernetes import Deployment, Pod, Service, parse
 from agent.errors import ConflictError, InvalidObjectError, NotFoundError, WeftError
 from agent.kube import DEPLOYMENT, NODE, POD, Object, StateDirectory
-from agent.lab import cgroups, deployments, manifests, namespaces, network, processes, services
+from agent.lab import cgroups, deployments, namespaces, network, processes, services
 from agent.lab.addresses import NodePlan
 from agent.lab.files import ManifestFiles
 from agent.lab.kubelet import Kubelet
 from agent.lab.layout import CONTROL, FABRIC, RUN, Layout
-from agent.lab.manifests import Key, Manifest, Problem
 from agent.lab.processes import PROXY_ACCOUNT, Standing
 from agent.lab.record import Ledger, ProcessId, Record
 from agent.lab.store import Store
 from agent.lab.tokens import RENEWAL_SECONDS, Bearer, Signer, Subject, write_secret
 from agent.lab.view import View
+from agent.manifests import Key, Manifest, Problem
 from agent.wire import SYSTEM_NAMESPACE
 
 logger = logging.getLogger(__name__)

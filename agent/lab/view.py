@@ -10,7 +10,7 @@ from typing import TypeVar
 from agent.api.kubernetes import Deployment, Namespace, Pod, Resource, Service, ServiceAccount, parse
 from agent.errors import InvalidObjectError
 from agent.kube import KINDS, Change, ChangeType, Cluster, Object
-from agent.lab.manifests import Key
+from agent.manifests import Key
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R", Namespace, Pod, Service, ServiceAccount, Deployment)

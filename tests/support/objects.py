@@ -104,3 +104,45 @@ def a_node(name: str = "node-1", labels: dict[str, str] | None = None) -> Object
             "labels": labels or {},
         },
     }
+
+
+def a_policy(
+    name: str = "allow",
+    namespace: str = "shop",
+    *,
+    annotations: dict[str, str] | None = None,
+    created: str = "2026-01-01T00:00:00Z",
+    **spec: Any,
+) -> Object:
+    """An AuthorizationPolicy."""
+    return _security("AuthorizationPolicy", name, namespace, annotations, created, spec)
+
+
+def a_peer(
+    name: str = "default",
+    namespace: str = "shop",
+    mode: str | None = None,
+    *,
+    app: str = "",
+    ports: dict[str, str] | None = None,
+    created: str = "2026-01-01T00:00:00Z",
+) -> Object:
+    """A PeerAuthentication, for the pods of an app or for all; `ports` are modes by port."""
+    spec: Object = {"mtls": {"mode": mode}} if mode else {}
+    spec |= {"selector": {"matchLabels": {"app": app}}} if app else {}
+    spec |= {"portLevelMtls": {port: {"mode": each} for port, each in ports.items()}} if ports else {}
+    return _security("PeerAuthentication", name, namespace, None, created, spec)
+
+
+def _security(
+    kind: str, name: str, namespace: str, annotations: dict[str, str] | None, created: str, spec: Object
+) -> Object:
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "uid": f"uid-{kind}-{namespace}-{name}",
+        "resourceVersion": str(next(_versions)),
+        "creationTimestamp": created,
+        "annotations": annotations or {},
+    }
+    return {"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec}

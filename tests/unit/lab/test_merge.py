@@ -81,3 +81,20 @@ def test_another_service_s_address_is_refused() -> None:
 def test_a_pod_goes_where_the_fewest_are() -> None:
     assert least_loaded(["node-1", "node-2"], ["node-1"]) == "node-2"
     assert least_loaded(["node-1", "node-2"], []) == "node-1"
+
+
+def a_peer_authentication(**ports: str) -> Object:
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"portLevelMtls": {port.removeprefix("port_"): {"mode": mode} for port, mode in ports.items()}},
+    }
+
+
+def test_a_policy_is_stored_as_written_and_its_status_stays() -> None:
+    before, now = a_peer_authentication(port_80="STRICT"), a_peer_authentication(port_81="STRICT")
+    stored = {**new_object(before), "status": {"conditions": []}}
+    assert stored["spec"] == before["spec"]
+    patch = changes(before, now, stored)
+    assert merge(stored, patch) == {**new_object(now), "status": {"conditions": []}}

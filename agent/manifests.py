@@ -9,11 +9,10 @@ import yaml
 
 from agent.api.kubernetes import parse
 from agent.errors import InvalidObjectError
-from agent.kube import KINDS, Kind, Object
+from agent.kube import Kind, Object, kind_of
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_KINDS = {(kind.api_version, kind.name): kind for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ def read(text: str, file: str) -> Reading:
     problems: list[Problem] = []
     broken: set[Key | None] = set()
     try:
-        documents = [item for document in yaml.load_all(text, _Loader) for item in _items(document)]
+        documents = [_as_json(item) for document in yaml.load_all(text, _Loader) for item in _items(document)]
     except yaml.YAMLError as exc:
         return Reading(problems=(Problem(file, f"{file}: not YAML: {_one_line(exc)}"),), broken=frozenset({None}))
     for number, document in enumerate(documents, 1):
@@ -76,11 +75,11 @@ def read(text: str, file: str) -> Reading:
             problems.append(Problem(file, f"{file}: object {number} has no apiVersion, kind or metadata.name"))
             broken.add(None)
             continue
-        kind = _KINDS.get((document["apiVersion"], document["kind"]))
+        kind = kind_of(document["apiVersion"], document["kind"])
         if kind is None:
             kept.append(str(key))
             continue
-        found = _qualified(document, key)
+        found = {**_qualified(document, key), "apiVersion": kind.api_version}
         try:
             parse(found, file)
         except InvalidObjectError as exc:
@@ -130,6 +129,13 @@ def _items(document: object) -> Iterator[object]:
         yield document
 
 
+def _as_json(value: object) -> object:
+    """With numbers as keys (a port, say) turned into texts, as JSON has them."""
+    if isinstance(value, dict):
+        return {str(key) if isinstance(key, int) else key: _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list) else value
+
+
 def _key(document: object) -> Key | None:
     if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
         return None
@@ -137,7 +143,7 @@ def _key(document: object) -> Key | None:
     kind, name, namespace = document.get("kind"), metadata.get("name"), metadata.get("namespace") or ""
     if not all(isinstance(part, str) and part for part in (document.get("apiVersion"), kind, name)):
         return None
-    known = _KINDS.get((document["apiVersion"], document["kind"]))
+    known = kind_of(document["apiVersion"], document["kind"])
     if known is not None:
         namespace = (namespace or "default") if known.is_namespaced else ""
     return Key(str(kind), str(namespace), str(name))

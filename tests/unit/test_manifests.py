@@ -2,7 +2,8 @@
 
 import json
 
-from agent.lab.manifests import Key, Manifest, Reading, combine, in_order, read, still_good
+from agent.kube import PEER_AUTHENTICATION
+from agent.manifests import Key, Manifest, Reading, combine, in_order, read, still_good
 
 SHOP = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n"
 POD = """\
@@ -11,6 +12,16 @@ kind: Pod
 metadata: {name: web}
 spec:
   containers: [{name: web, command: [sleep]}]
+"""
+
+
+STRICT = """\
+apiVersion: security.istio.io/v1beta1
+kind: PeerAuthentication
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  portLevelMtls: {8080: {mode: STRICT}}
 """
 
 
@@ -79,3 +90,23 @@ def test_of_two_files_with_one_object_the_first_counts() -> None:
 def test_namespaces_come_before_what_is_in_them() -> None:
     both: tuple[Manifest, ...] = read(f"{POD}---\n{SHOP}", "f").manifests
     assert [manifest.kind.name for manifest in in_order(both)] == ["Namespace", "Pod"]
+
+
+def test_an_older_version_of_an_api_becomes_the_one_that_is_stored() -> None:
+    (manifest,) = read(STRICT, "f").manifests
+    assert (manifest.kind, manifest.object["apiVersion"]) == (PEER_AUTHENTICATION, "security.istio.io/v1")
+
+
+def test_numbers_as_keys_are_what_json_makes_of_them() -> None:
+    (manifest,) = read(STRICT, "f").manifests
+    assert manifest.object["spec"]["portLevelMtls"] == {"8080": {"mode": "STRICT"}}
+
+
+def test_a_policy_that_is_broken_stays_as_it_last_was_good() -> None:
+    good = read(STRICT, "f").manifests
+    broken = read(STRICT.replace("STRICT", "STRIKT"), "f")
+    assert still_good(good, broken) == good
+    assert broken.problems[0].text == (
+        "f: PeerAuthentication shop/web: spec.portLevelMtls.8080.mode: read 'STRIKT': "
+        "accepted is 'UNSET', 'DISABLE', 'PERMISSIVE' or 'STRICT'"
+    )
