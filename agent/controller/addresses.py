@@ -70,6 +70,7 @@ class Addresses:
             cluster=self._cluster,
             trust_domain=self._trust_domain,
             locality=self._state.localities.get(pod.node, Locality()),
+            policies=self._state.listed_policies(pod),
         )
         name = workloads.workload_uid(self._cluster, pod.namespace, pod.name)
         return resource(wire.ADDRESS_TYPE, name, address, aliases=aliases, topics=address.workload.services)

@@ -10,17 +10,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
-from agent import kube, model
-from agent.api import kubernetes
+from agent import kube, model, wire
+from agent.api import kubernetes, security
+from agent.controller import peers, policies
 from agent.errors import InvalidObjectError
 
 logger = logging.getLogger(__name__)
 
-WATCHED: Final = (kube.NAMESPACE, kube.NODE, kube.SERVICE, kube.POD)
+WATCHED: Final = (
+    kube.NAMESPACE,
+    kube.NODE,
+    kube.AUTHORIZATION_POLICY,
+    kube.PEER_AUTHENTICATION,
+    kube.SERVICE,
+    kube.POD,
+)
 
 Key = tuple[str, str]  # namespace and name
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +51,12 @@ class Locality:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What one change may alter: these services, and these pods."""
+    """What one change may alter: these services, pods, AuthorizationPolicies and PeerAuthentications."""
 
     services: frozenset[Key] = frozenset()
     pods: frozenset[Key] = frozenset()
+    policies: frozenset[Key] = frozenset()
+    peers: frozenset[Key] = frozenset()
 
 
 NOTHING: Final = Touched()
@@ -61,10 +72,14 @@ class ClusterState:
         self.candidates: dict[Key, Candidate] = {}
         self.services: dict[Key, kubernetes.Service] = {}
         self.localities: dict[str, Locality] = {}
+        self.policies: dict[Key, security.AuthorizationPolicy] = {}
+        self.peers: dict[Key, security.PeerAuthentication] = {}
         self.problems: dict[str, str] = {}  # file of the object: what is wrong with it
         self._services_in: dict[str, dict[Key, kubernetes.Service]] = {}
         self._pods_in: dict[str, dict[Key, Candidate]] = {}
         self._pods_on: dict[str, dict[Key, Candidate]] = {}
+        self._policies_in: dict[str, dict[Key, security.AuthorizationPolicy]] = {}
+        self._peers_in: dict[str, dict[Key, security.PeerAuthentication]] = {}
 
     def apply(self, change: kube.Change) -> Touched:
         """Take in one event of the watch; what has to be computed anew."""
@@ -94,6 +109,18 @@ class ClusterState:
         """The node's pods that have not ended; terminating ones still need their certificate."""
         return (found.pod for found in self._pods_on.get(node, {}).values() if not found.pod.is_finished)
 
+    def listed_policies(self, pod: model.Pod) -> list[str]:
+        """Names of the policies that the pod's workload lists: all that are sent, govern it and say so by name."""
+        here = [*self._reaching(self._policies_in, pod.namespace)]
+        names = [policy.full_name for policy in here if policies.is_sent(policy) and self._lists(policy, pod)]
+        own = peers.governing(pod, self._reaching(self._peers_in, pod.namespace))
+        converted = peers.listed(own, self.is_strict_by_default(pod.namespace))
+        return sorted(names) + ([converted] if converted else [])
+
+    def is_strict_by_default(self, namespace: str) -> bool:
+        """Whether workloads of the namespace must be called with an identity, unless one has its own say."""
+        return peers.is_strict_by_default(self._reaching(self._peers_in, namespace))
+
     def _report(self, where: str, problem: str) -> None:
         if self.problems.get(where) != problem:
             logger.error("object is invalid, its last good state stays", extra={"reason": problem})
@@ -107,6 +134,10 @@ class ClusterState:
                 return self._put_service(resource)
             case kubernetes.Node():
                 return self._put_locality(resource.metadata.name, _locality(resource.metadata.labels))
+            case security.AuthorizationPolicy():
+                return self._put_policy(resource)
+            case security.PeerAuthentication():
+                return self._put_peer(resource)
         return NOTHING
 
     def _forget(self, kind: kube.Kind, key: Key) -> Touched:
@@ -117,6 +148,10 @@ class ClusterState:
                 return self._remove_service(key)
             case kube.NODE:
                 return self._put_locality(key[1], Locality())
+            case kube.AUTHORIZATION_POLICY:
+                return self._remove_policy(key)
+            case kube.PEER_AUTHENTICATION:
+                return self._remove_peer(key)
         return NOTHING
 
     def _put_pod(self, new: Candidate) -> Touched:
@@ -161,6 +196,76 @@ class ClusterState:
         self.localities[node] = new
         return Touched(pods=frozenset(self._pods_on.get(node, {})))
 
+    def _put_policy(self, new: security.AuthorizationPolicy) -> Touched:
+        key = (new.metadata.namespace, new.metadata.name)
+        old = self.policies.get(key)
+        if old is not None and _says_the_same(old, new):
+            return NOTHING
+        before = self._remove_policy(key)
+        self.policies[key] = new
+        self._policies_in.setdefault(key[0], {})[key] = new
+        return Touched(policies=frozenset({key}), pods=before.pods | self._listing(new))
+
+    def _remove_policy(self, key: Key) -> Touched:
+        old = self.policies.pop(key, None)
+        if old is None:
+            return NOTHING
+        _discard(self._policies_in, key[0], key)
+        return Touched(policies=frozenset({key}), pods=self._listing(old))
+
+    def _listing(self, policy: security.AuthorizationPolicy) -> frozenset[Key]:
+        pods = self.candidates if policy.is_of_mesh else self.pods_in(policy.metadata.namespace)
+        return frozenset(key for key, found in pods.items() if self._lists(policy, found.pod))
+
+    def _lists(self, policy: security.AuthorizationPolicy, pod: model.Pod) -> bool:
+        if not policies.is_listed(policy):
+            return False
+        namespace = policy.metadata.namespace
+        if policy.spec.targets:
+            services = (self.services.get((namespace, name)) for name in policies.target_services(policy))
+            return any(service is not None and selects(service, pod) for service in services)
+        return policies.selects(policy.spec.selector, namespace, policy.is_of_mesh, pod)
+
+    def _put_peer(self, new: security.PeerAuthentication) -> Touched:
+        key = (new.metadata.namespace, new.metadata.name)
+        old = self.peers.get(key)
+        if old is not None and _says_the_same(old, new):
+            return NOTHING
+        before = self._remove_peer(key)
+        self.peers[key] = new
+        self._peers_in.setdefault(key[0], {})[key] = new
+        now = self._governed(new)
+        return Touched(peers=before.peers | now.peers, pods=before.pods | now.pods)
+
+    def _remove_peer(self, key: Key) -> Touched:
+        old = self.peers.pop(key, None)
+        if old is None:
+            return NOTHING
+        _discard(self._peers_in, key[0], key)
+        return self._governed(old)
+
+    def _governed(self, peer: security.PeerAuthentication) -> Touched:
+        """The pods in its scope, itself, and those that inherit from it."""
+        key = (peer.metadata.namespace, peer.metadata.name)
+        pods = self.candidates if peer.is_of_mesh else self.pods_in(key[0])
+        heirs = self.peers if peer.is_of_mesh else self._peers_in.get(key[0], {})
+        return Touched(
+            pods=frozenset(each for each, found in pods.items() if peers.governs(peer, found.pod)),
+            peers=frozenset({key, *heirs} if peers.is_wide(peer) else {key}),
+        )
+
+    def _reaching(self, index: Mapping[str, Mapping[Key, T]], namespace: str) -> list[T]:
+        """What is in the namespace, and what the root namespace has for all."""
+        return [found for place in {namespace, wire.SYSTEM_NAMESPACE} for found in index.get(place, {}).values()]
+
+
+def _says_the_same(
+    old: security.AuthorizationPolicy | security.PeerAuthentication,
+    new: security.AuthorizationPolicy | security.PeerAuthentication,
+) -> bool:
+    """Whether only what others write differs, such as the status."""
+    return (old.spec, old.age, old.metadata.annotations) == (new.spec, new.age, new.metadata.annotations)
+
 
 def selects(service: kubernetes.Service, pod: model.Pod) -> bool:
     """Whether the pod is one of the service's endpoints; without a selector, a service has none of its own."""
@@ -187,9 +292,7 @@ def _locality(labels: Mapping[str, str]) -> Locality:
     )
 
 
-def _discard(
-    index: dict[str, dict[Key, Candidate]] | dict[str, dict[Key, kubernetes.Service]], at: str, key: Key
-) -> None:
+def _discard(index: dict[str, dict[Key, T]], at: str, key: Key) -> None:
     inner = index.get(at, {})
     inner.pop(key, None)
     if not inner:

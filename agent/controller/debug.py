@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from agent.controller.addresses import Addresses
+from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import ClusterState
 from agent.controller.discovery import Discovery
 from agent.controller.xds import Session, Subscription
@@ -24,12 +25,14 @@ class Endpoints:
         self,
         state: ClusterState,
         addresses: Addresses,
+        authorizations: Authorizations,
         discovery: Discovery,
         metrics: ControllerMetrics,
         registry: CollectorRegistry,
     ) -> None:
         self._state = state
         self._addresses = addresses
+        self._authorizations = authorizations
         self._discovery = discovery
         self._metrics = metrics
         self._registry = registry
@@ -44,7 +47,8 @@ class Endpoints:
 
     def problems(self) -> list[str]:
         """Everything in the cluster that cannot be used as it is."""
-        return [*(text for _, text in sorted(self._state.problems.items())), *self._addresses.problems()]
+        objects = [text for _, text in sorted(self._state.problems.items())]
+        return [*objects, *self._addresses.problems(), *self._authorizations.problems()]
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
         self._metrics.problems.set(len(self.problems()))

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from agent import admin, kube, logs, wire
 from agent.controller import auth, ca, server
 from agent.controller.addresses import Addresses
+from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import WATCHED, ClusterState
 from agent.controller.debug import Endpoints
 from agent.controller.discovery import Discovery
@@ -41,6 +42,7 @@ async def run(settings: Settings) -> None:
     metrics.root_expiry.set(authority.root.not_valid_after_utc.timestamp())
     discovery = Discovery(metrics)
     state = ClusterState(str(settings.state_directory))
+    authorizations = Authorizations(state, discovery.publish)
     addresses = Addresses(state, discovery.publish, cluster=settings.cluster, trust_domain=settings.trust_domain)
     services = server.Services(
         authority=authority,
@@ -54,7 +56,7 @@ async def run(settings: Settings) -> None:
         metrics=metrics,
     )
     credentials = server.ServerCertificate(authority).credentials()
-    routes = Endpoints(state, addresses, discovery, metrics, registry).routes()
+    routes = Endpoints(state, addresses, authorizations, discovery, metrics, registry).routes()
     with _stop_signals() as stop, _first_error():
         async with (
             admin.serving(routes, host=None, port=wire.DEBUG_PORT),
@@ -62,7 +64,7 @@ async def run(settings: Settings) -> None:
             asyncio.TaskGroup() as tasks,
         ):
             watch = tasks.create_task(
-                _follow(kube.StateDirectory(settings.state_directory), state, addresses, discovery)
+                _follow(kube.StateDirectory(settings.state_directory), state, authorizations, addresses, discovery)
             )
             logger.info("controller started", extra={"state": settings.state_directory})
             await stop.wait()
@@ -71,11 +73,19 @@ async def run(settings: Settings) -> None:
     logger.info("controller stopped")
 
 
-async def _follow(cluster: kube.Cluster, state: ClusterState, addresses: Addresses, discovery: Discovery) -> None:
+async def _follow(
+    cluster: kube.Cluster,
+    state: ClusterState,
+    authorizations: Authorizations,
+    addresses: Addresses,
+    discovery: Discovery,
+) -> None:
     """Take in every change of the cluster, for ever."""
     async with contextlib.aclosing(cluster.watch(WATCHED)) as changes:
         async for change in changes:
-            addresses.update(state.apply(change))
+            touched = state.apply(change)
+            authorizations.update(touched)
+            addresses.update(touched)
             if change.type is kube.ChangeType.SYNCED:
                 discovery.complete()
                 logger.info("cluster read", extra={"pods": len(state.candidates), "services": len(state.services)})

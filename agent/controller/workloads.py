@@ -76,8 +76,9 @@ def workload(
     cluster: str,
     trust_domain: str,
     locality: Locality = Locality(),  # noqa: B008  # frozen
+    policies: Iterable[str] = (),
 ) -> pb.Address:
-    """The resource of a pod that is published; `services` are those of its namespace."""
+    """The resource of a pod that is published; `services` are those of its namespace, `policies` what it lists."""
     pod = candidate.pod
     found = pb.Workload(
         uid=workload_uid(cluster, pod.namespace, pod.name),
@@ -94,6 +95,7 @@ def workload(
         workload_name=pod.workload_name,
         status=_status(pod),
         cluster_id="" if cluster == wire.DEFAULT_CLUSTER else cluster,
+        authorization_policies=policies,
         network_mode=pb.NetworkMode.HOST_NETWORK if pod.host_network else pb.NetworkMode.STANDARD,
     )
     if locality != Locality():
