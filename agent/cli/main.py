@@ -16,6 +16,7 @@ _COMMANDS = {
     "proxy": "agent.proxy.main:proxy",
     "controller": "agent.controller.main:controller",
     "lab": "agent.lab.main:lab",
+    "render": "agent.cli.render:render",
     "version": "agent.cli.version:version",
 }
 
