@@ -132,7 +132,7 @@ def _items(document: object) -> Iterator[object]:
 def _as_json(value: object) -> object:
     """With numbers as keys (a port, say) turned into texts, as JSON has them."""
     if isinstance(value, dict):
-        return {str(key) if isinstance(key, int) else key: _as_json(item) for key, item in value.items()}
+        return {str(key) if type(key) is int else key: _as_json(item) for key, item in value.items()}
     return [_as_json(item) for item in value] if isinstance(value, list) else value
 
 

@@ -199,11 +199,11 @@ class ClusterState:
     def _put_policy(self, new: security.AuthorizationPolicy) -> Touched:
         key = (new.metadata.namespace, new.metadata.name)
         old = self.policies.get(key)
-        if old is not None and _says_the_same(old, new):
-            return NOTHING
         before = self._remove_policy(key)
         self.policies[key] = new
         self._policies_in.setdefault(key[0], {})[key] = new
+        if old is not None and _says_the_same(old, new):
+            return NOTHING
         return Touched(policies=frozenset({key}), pods=before.pods | self._listing(new))
 
     def _remove_policy(self, key: Key) -> Touched:

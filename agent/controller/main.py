@@ -20,6 +20,7 @@ from agent.controller.cluster import WATCHED, ClusterState
 from agent.controller.debug import Endpoints
 from agent.controller.discovery import Discovery
 from agent.controller.settings import Settings
+from agent.controller.status import Statuses
 from agent.errors import WeftError
 from agent.metrics import ControllerMetrics
 
@@ -41,7 +42,9 @@ async def run(settings: Settings) -> None:
     metrics = ControllerMetrics(registry)
     metrics.root_expiry.set(authority.root.not_valid_after_utc.timestamp())
     discovery = Discovery(metrics)
+    cluster = kube.StateDirectory(settings.state_directory)
     state = ClusterState(str(settings.state_directory))
+    statuses = Statuses(cluster, state, server.utc_now)
     authorizations = Authorizations(state, discovery.publish)
     addresses = Addresses(state, discovery.publish, cluster=settings.cluster, trust_domain=settings.trust_domain)
     services = server.Services(
@@ -63,12 +66,14 @@ async def run(settings: Settings) -> None:
             server.serving(services, credentials, wire.DISCOVERY_PORT),
             asyncio.TaskGroup() as tasks,
         ):
-            watch = tasks.create_task(
-                _follow(kube.StateDirectory(settings.state_directory), state, authorizations, addresses, discovery)
-            )
+            endless = [
+                tasks.create_task(_follow(cluster, state, authorizations, addresses, statuses, discovery)),
+                tasks.create_task(statuses.run()),
+            ]
             logger.info("controller started", extra={"state": settings.state_directory})
             await stop.wait()
-            watch.cancel()
+            for task in endless:
+                task.cancel()
             discovery.close()
     logger.info("controller stopped")
 
@@ -78,6 +83,7 @@ async def _follow(
     state: ClusterState,
     authorizations: Authorizations,
     addresses: Addresses,
+    statuses: Statuses,
     discovery: Discovery,
 ) -> None:
     """Take in every change of the cluster, for ever."""
@@ -86,6 +92,7 @@ async def _follow(
             touched = state.apply(change)
             authorizations.update(touched)
             addresses.update(touched)
+            statuses.update(touched.policies)
             if change.type is kube.ChangeType.SYNCED:
                 discovery.complete()
                 logger.info("cluster read", extra={"pods": len(state.candidates), "services": len(state.services)})

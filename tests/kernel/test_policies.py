@@ -64,11 +64,19 @@ def problems(mesh: Mesh) -> list[str]:
     return found
 
 
+def accepted(mesh: Mesh, policy: str) -> tuple[str, str] | None:
+    """Status and reason of the condition that the controller writes."""
+    file = mesh.lab.folder / "state" / "authorizationpolicies" / f"{policy}.json"
+    conditions = json.loads(file.read_text()).get("status", {}).get("conditions", [])
+    return next(((each["status"], each["reason"]) for each in conditions), None)
+
+
 def test_a_policy_lets_in_the_frontend_and_refuses_the_client_outside(mesh: Mesh) -> None:
     assert lets_in(mesh, "shop/frontend") and lets_in(mesh, OUTSIDE)
     with in_force(mesh, ALLOW_FRONTEND):
         until("the client outside is refused", lambda: not lets_in(mesh, OUTSIDE), timeout=5)
         assert lets_in(mesh, "shop/frontend")
+        until("its status says so", lambda: accepted(mesh, "shop_allow-frontend") == ("True", "Accepted"))
         until("the log says why", lambda: refused_for(mesh, "allow policies exist, but none allowed"))
 
 
@@ -108,4 +116,5 @@ def test_an_allow_rule_on_methods_allows_nothing_and_says_why(mesh: Mesh) -> Non
             "AuthorizationPolicy shop/allow-read: spec.rules[0]: to[0].operation.methods: "
             "only a waypoint can tell, so the rule allows nothing"
         ]
+        until("the policy's status says so", lambda: accepted(mesh, "shop_allow-read") == ("False", "UnsupportedValue"))
     until("the problem is over", lambda: problems(mesh) == [])

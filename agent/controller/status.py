@@ -1,0 +1,79 @@
+"""Tells the author of an AuthorizationPolicy, in its status, whether node proxies enforce it as it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+
+from agent import kube
+from agent.api.security import AuthorizationPolicy
+from agent.controller import policies
+from agent.controller.cluster import ClusterState, Key
+from agent.controller.server import Clock
+from agent.errors import ConflictError, NotFoundError, WeftError
+
+logger = logging.getLogger(__name__)
+
+_CONDITION = "ZtunnelAccepted"  # Istio's name for what node proxies make of a policy
+
+
+def patch(policy: AuthorizationPolicy, now: datetime) -> kube.Object | None:
+    """The merge patch that brings the status up to date, None when it is; conditions of others stay."""
+    shortfalls = policies.convert(policy).shortfalls
+    wanted = {
+        "type": _CONDITION,
+        "status": "False" if shortfalls else "True",
+        "reason": "UnsupportedValue" if shortfalls else "Accepted",
+        "message": "; ".join(shortfalls) or "node proxies enforce the policy as it is written",
+    }
+    before = policy.status.get("conditions") if isinstance(policy.status, dict) else None
+    conditions = [each for each in before or [] if isinstance(each, dict)]
+    mine = next((each for each in conditions if each.get("type") == _CONDITION), {})
+    if wanted.items() <= mine.items():
+        return None
+    is_as_it_was = mine.get("status") == wanted["status"]
+    since = mine.get("lastTransitionTime") if is_as_it_was else None
+    others = [each for each in conditions if each.get("type") != _CONDITION]
+    stamped = {**wanted, "lastTransitionTime": since or now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {"status": {"conditions": [*others, stamped]}}
+
+
+class Statuses:
+    """Writes them one after the other. What it writes comes back as a change that touches nothing."""
+
+    def __init__(self, cluster: kube.Cluster, state: ClusterState, clock: Clock) -> None:
+        self._cluster = cluster
+        self._state = state
+        self._clock = clock
+        self._due: dict[Key, None] = {}
+        self._wake = asyncio.Event()
+
+    def update(self, touched: Iterable[Key]) -> None:
+        """These policies have changed."""
+        self._due |= dict.fromkeys(touched)
+        if self._due:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Write for ever. A status that cannot be written is logged, and due again at the policy's next change."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._due:
+                key = next(iter(self._due))
+                del self._due[key]
+                await self._write(key)
+
+    async def _write(self, key: Key) -> None:
+        policy = self._state.policies.get(key)
+        change = patch(policy, self._clock()) if policy is not None else None
+        if policy is None or change is None:
+            return
+        try:
+            await self._cluster.patch(kube.AUTHORIZATION_POLICY, *key, change, uid=policy.metadata.uid)
+        except (NotFoundError, ConflictError):
+            return  # it has gone, or is another one: the watch will tell
+        except (WeftError, OSError) as exc:
+            logger.error("status cannot be written", extra={"policy": "/".join(key), "reason": exc})
