@@ -62,6 +62,13 @@ class Engine:
     def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]:
         """One row per label set: labels, then connections opened, closed, failed, bytes received, sent."""
 
+    def policy_counts(self) -> list[tuple[str, str, int]]:
+        """How often each policy decided: (policy, effect, count), sorted.
+
+        The effects are "allowed" and "refused" for connections that came, "cut" for open ones that a
+        change ended. The policy is "none" where it was the lack of one that decided.
+        """
+
     def connections(self) -> str:
         """Open connections as a JSON array."""
 

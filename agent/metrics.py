@@ -87,6 +87,7 @@ class TrafficSource(Protocol):
     """What counts connections; as agent._engine.Engine."""
 
     def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]: ...
+    def policy_counts(self) -> list[tuple[str, str, int]]: ...
     def pods(self) -> list[str]: ...
 
 
@@ -102,12 +103,14 @@ class TrafficCollector(Collector):
         ("istio_tcp_sent_bytes", "Bytes sent over TCP"),
     )
 
+    _VERDICTS = ("weft_policy_verdicts", "Connections that a policy allowed or refused, or cut while they were open")
+
     def __init__(self, source: TrafficSource) -> None:
         self._source = source
 
     def describe(self) -> Iterator[Metric]:
         """The families without samples: registering must not ask the engine."""
-        for name, text in self._FAMILIES:
+        for name, text in (*self._FAMILIES, self._VERDICTS):
             yield Metric(name, text, "counter")
 
     def collect(self) -> Iterator[Metric]:
@@ -117,6 +120,10 @@ class TrafficCollector(Collector):
             for row in rows:
                 family.add_sample(f"{name}_total", row[0], float(row[column]))  # type: ignore[arg-type]
             yield family
+        verdicts = CounterMetricFamily(*self._VERDICTS, labels=["policy", "effect"])
+        for policy, effect, count in self._source.policy_counts():
+            verdicts.add_metric([policy, effect], count)
+        yield verdicts
         active = Metric("workload_manager_active_proxy_count", "Pods served now", "gauge")
         active.add_sample(active.name, {}, len(self._source.pods()))
         yield active

@@ -34,6 +34,7 @@ class FakeEngine:
         self.certificates: dict[str, tuple[bytes, list[bytes], list[bytes]]] = {}
         self.extra_wanted: set[str] = set()
         self.rows: list[tuple[dict[str, str], int, int, int, int, int]] = []
+        self.verdicts: list[tuple[str, str, int]] = []
 
     def add_pod(self, uid: str, name: str, namespace: str, service_account: str, netns: int) -> None:
         self.netns_inodes.append(os.fstat(netns).st_ino)
@@ -66,6 +67,9 @@ class FakeEngine:
 
     def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]:
         return self.rows
+
+    def policy_counts(self) -> list[tuple[str, str, int]]:
+        return self.verdicts
 
     def connections(self) -> str:
         return "[]"

@@ -15,6 +15,15 @@ def test_the_engines_counters_have_istios_names() -> None:
     assert registry.get_sample_value("workload_manager_active_proxy_count") == 1
 
 
+def test_verdicts_are_counted_by_policy_and_effect() -> None:
+    engine, registry = FakeEngine(), CollectorRegistry()
+    registry.register(TrafficCollector(engine))
+    engine.verdicts = [("none", "refused", 2), ("shop/web", "cut", 1)]
+    name = "weft_policy_verdicts_total"
+    assert registry.get_sample_value(name, {"policy": "shop/web", "effect": "cut"}) == 1
+    assert registry.get_sample_value(name, {"policy": "none", "effect": "refused"}) == 2
+
+
 def test_the_build_is_named_as_ztunnels() -> None:
     registry = CollectorRegistry()
     ProxyMetrics(registry, "1.2.3")

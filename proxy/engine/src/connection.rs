@@ -7,6 +7,7 @@ use crate::{
     access_log::AccessLog,
     description::{Description, Direction},
     metrics::{Counters, Metrics, RESPONSE_FLAGS},
+    tally::Tally,
 };
 use serde_json::json;
 use std::{
@@ -89,6 +90,7 @@ impl OpenCount {
 #[derive(Debug)]
 pub struct Ledger {
     pub metrics: Metrics,
+    pub tally: Tally,
     pub log: AccessLog,
     open: Mutex<HashMap<u64, Arc<Record>>>,
     next: AtomicU64,
@@ -99,6 +101,7 @@ impl Ledger {
     pub fn new(log: AccessLog, count: Arc<OpenCount>) -> Self {
         Self {
             metrics: Metrics::default(),
+            tally: Tally::default(),
             log,
             open: Mutex::default(),
             next: AtomicU64::new(0),
@@ -236,7 +239,8 @@ impl Connection {
             }
         };
         counters.closed.fetch_add(1, Relaxed);
-        if failure.is_some() && !self.record.established.load(Relaxed) {
+        // A connection that was cut counts as failed, one that broke does not.
+        if failure.is_some() && (flag == Flag::Deny || !self.record.established.load(Relaxed)) {
             counters.failed.fetch_add(1, Relaxed);
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     pod::{Pod, Shared},
     sockets,
     state::Store,
+    tally,
     wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT},
     worker::{Entrance, Job, Worker},
 };
@@ -198,6 +199,11 @@ impl Engine {
 
     pub fn metrics(&self) -> Vec<Row> {
         metrics::sum(self.workers.iter().map(|worker| &worker.ledger.metrics))
+    }
+
+    /// How often each policy decided: (policy, effect, count).
+    pub fn policy_counts(&self) -> Vec<(String, &'static str, u64)> {
+        tally::sum(self.workers.iter().map(|worker| &worker.ledger.tally))
     }
 
     /// Open connections as a JSON array.

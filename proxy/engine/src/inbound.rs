@@ -3,14 +3,15 @@
 use crate::{
     connection::{Connection, Failure, Flag},
     description::{Description, Direction, End},
+    docket::{Arrival, Guard},
     hbone::{self, Rejection},
     identity::Identity,
-    last_hop::{admit, dial, known_client},
+    last_hop::{Mesh, admit, dial, known_client},
     outbound::no_certificate,
     pod::Pod,
     relay,
     sockets::{end_in_order, reset_on_close},
-    state::{State, Workload},
+    state::Workload,
     tls,
     wire::{CONNECT_TIMEOUT, plain_address},
     worker::Context,
@@ -179,12 +180,12 @@ async fn stream(
     let connection = Connection::open(&context.ledger, description);
     let app = match target
         .map_err(Refused::from)
-        .and_then(|target| checked(&peer, target, mesh))
+        .and_then(|target| checked(&context, &pod, &peer, target, mesh))
     {
-        Ok((app, own)) => dial_while_wanted(&pod, app, &peer, &mut respond)
+        Ok((app, own, mut guard)) => dial_while_wanted(&pod, app, &peer, &mut respond, &mut guard)
             .await
             .map_err(unavailable)
-            .map(|app| (app, own)),
+            .map(|app| (app, own, guard)),
         Err(refused) => Err(refused),
     };
     match app {
@@ -192,9 +193,15 @@ async fn stream(
             let _ = respond.send_response(bare(status), true); // the client may be gone
             connection.end(Err(failure));
         }
-        Ok((app, own)) => {
+        Ok((app, own, mut guard)) => {
             connection.established();
-            let done = hand_on(&context, &pod, &own, app, request.into_body(), respond, &connection).await;
+            let response = accepted(&own, &context.shared.cluster);
+            let done = tokio::select! {
+                biased;
+                cut = guard.cut() => Err(cut),
+                done = hand_on(&pod, &app, request.into_body(), respond, response, &connection) => done,
+            };
+            let done = done.inspect_err(|_| reset_on_close(&app));
             connection.end(done);
         }
     }
@@ -207,14 +214,14 @@ async fn dial_while_wanted(
     app: SocketAddr,
     peer: &Peer,
     respond: &mut SendResponse<Bytes>,
+    guard: &mut Guard,
 ) -> Result<TcpStream, Failure> {
     tokio::select! {
-        dialled = dial(pod, app, peer.address.ip()) => dialled,
+        dialled = dial(pod, app, peer.address.ip(), guard) => dialled,
         _ = poll_fn(|cx| respond.poll_reset(cx)) => Err(Failure::new(Flag::None, "the client gave up")),
     }
 }
 
-type Mesh = (Arc<State>, Arc<Workload>);
 type Refused = (StatusCode, Failure);
 
 impl From<Rejection> for Refused {
@@ -223,8 +230,12 @@ impl From<Rejection> for Refused {
     }
 }
 
+/// Also what policy refused while the app was being reached.
 fn unavailable(failure: Failure) -> Refused {
-    (StatusCode::SERVICE_UNAVAILABLE, failure)
+    match failure.flag {
+        Flag::Deny => (StatusCode::UNAUTHORIZED, failure),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, failure),
+    }
 }
 
 fn bare(status: StatusCode) -> Response<()> {
@@ -233,15 +244,26 @@ fn bare(status: StatusCode) -> Response<()> {
     response
 }
 
-/// The app to dial for this peer, and the pod's workload; or why there is none.
-fn checked(peer: &Peer, target: SocketAddr, mesh: Option<Mesh>) -> Result<(SocketAddr, Arc<Workload>), Refused> {
+/// The app to dial for this peer, the pod's workload, and the watch over the connection; or why
+/// there is none.
+fn checked(
+    context: &Context,
+    pod: &Pod,
+    peer: &Peer,
+    target: SocketAddr,
+    mesh: Option<Mesh>,
+) -> Result<(SocketAddr, Arc<Workload>, Guard), Refused> {
     let unknown = || unavailable(Failure::new(Flag::Connect, "discovery does not know this pod yet"));
-    let (state, own) = mesh.ok_or_else(unknown)?;
+    let mesh = mesh.ok_or_else(unknown)?;
     let target = plain_address(target);
-    hbone::check_target(target, peer.local.ip(), &own.addresses)?;
-    admit(&state, &own, Some(&peer.identity), peer.address.ip(), target)
-        .map_err(|failure| (StatusCode::UNAUTHORIZED, failure))?;
-    Ok((target, own))
+    hbone::check_target(target, peer.local.ip(), &mesh.1.addresses)?;
+    let arrival = Arrival {
+        source: Some(peer.identity.clone()),
+        source_ip: peer.address.ip(),
+        destination: target,
+    };
+    let guard = admit(context, pod, &mesh, arrival).map_err(|failure| (StatusCode::UNAUTHORIZED, failure))?;
+    Ok((target, mesh.1, guard))
 }
 
 fn describe(pod: &Pod, peer: &Peer, target: Option<SocketAddr>, mesh: Option<&Mesh>) -> Description {
@@ -267,26 +289,28 @@ fn describe(pod: &Pod, peer: &Peer, target: Option<SocketAddr>, mesh: Option<&Me
     }
 }
 
+/// The answer to a request that is served.
+fn accepted(own: &Workload, cluster: &str) -> Response<()> {
+    let mut response = bare(StatusCode::OK);
+    hbone::insert_baggage(response.headers_mut(), own, cluster);
+    response
+}
+
+/// After an error the app is to be reset.
 async fn hand_on(
-    context: &Context,
     pod: &Pod,
-    own: &Workload,
-    app: TcpStream,
+    app: &TcpStream,
     receive: RecvStream,
     mut respond: SendResponse<Bytes>,
+    response: Response<()>,
     connection: &Connection,
 ) -> Result<(), Failure> {
-    let mut response = bare(StatusCode::OK);
-    hbone::insert_baggage(response.headers_mut(), own, &context.shared.cluster);
     let gone = |error: h2::Error| Failure::new(Flag::None, format!("the tunnel broke: {error}"));
-    let done = match respond.send_response(response, false) {
-        Err(error) => Err(gone(error)),
-        Ok(send) => tokio::select! {
-            done = relay::out_of_tunnel(&app, send, receive, connection) => {
-                done.map_err(|broken| Failure::new(Flag::None, broken.to_string()))
-            }
-            () = pod.aborted.cancelled() => Err(Failure::new(Flag::None, "the pod or the proxy ended")),
-        },
-    };
-    done.inspect_err(|_| reset_on_close(&app))
+    let send = respond.send_response(response, false).map_err(gone)?;
+    tokio::select! {
+        done = relay::out_of_tunnel(app, send, receive, connection) => {
+            done.map_err(|broken| Failure::new(Flag::None, broken.to_string()))
+        }
+        () = pod.aborted.cancelled() => Err(Failure::new(Flag::None, "the pod or the proxy ended")),
+    }
 }

@@ -189,6 +189,7 @@ async fn tunnelled(
     identities: Vec<Identity>,
 ) {
     let tunnel = SocketAddr::new(target.ip(), HBONE_PORT);
+    let mut guard = context.docket.guard_departure(target.ip(), &identities);
     let key = Key {
         pod: pod.uid.clone(),
         peer: call.endpoint.as_ref().map_or_else(String::new, |peer| peer.uid.clone()),
@@ -198,15 +199,18 @@ async fn tunnelled(
     let source = call.source;
     let workload = call.workload.clone();
     let connection = Connection::open(&context.ledger, call.tunnelled(pod, target, tunnel));
-    let opened = stream(context, pod, source, workload.as_deref(), target, key);
-    let done = match unless_gone(client, opened).await {
-        Err(failure) => Err(failure),
-        Ok(Stream { send, receive, lease }) => {
-            connection.established();
-            let done = relay::into_tunnel(client, send, receive, &connection).await;
-            drop(lease);
-            done.map_err(broken)
-        }
+    let carried = async {
+        let opened = stream(context, pod, source, workload.as_deref(), target, key);
+        let Stream { send, receive, lease } = unless_gone(client, opened).await?;
+        connection.established();
+        let done = relay::into_tunnel(client, send, receive, &connection).await;
+        drop(lease);
+        done.map_err(broken)
+    };
+    let done = tokio::select! {
+        biased;
+        cut = guard.cut() => Err(cut),
+        done = carried => done,
     };
     finish(client, connection, done);
 }

@@ -3,11 +3,12 @@
 use crate::{
     connection::{Connection, Failure, Flag},
     description::{Description, Direction, End},
-    last_hop::{admit, dial, known_client},
+    docket::{Arrival, Guard},
+    last_hop::{Mesh, admit, dial, known_client},
     pod::Pod,
     relay,
     sockets::reset_on_close,
-    state::{State, Workload},
+    state::Workload,
     wire::{is_proxy_port, plain_address},
     worker::Context,
 };
@@ -32,13 +33,18 @@ async fn carry(context: &Context, pod: &Pod, client: &TcpStream) {
     let connection = Connection::open(&context.ledger, describe(pod, source, app, mesh.as_ref()));
     let admitted = match mesh {
         None => Err(Failure::new(Flag::Connect, "discovery does not know this pod yet")),
-        Some((state, workload)) => {
-            is_apps(app, &workload).and_then(|()| admit(&state, &workload, None, source.ip(), app))
+        Some(mesh) => {
+            let arrival = Arrival {
+                source: None,
+                source_ip: source.ip(),
+                destination: app,
+            };
+            is_apps(app, &mesh.1).and_then(|()| admit(context, pod, &mesh, arrival))
         }
     };
     let done = match admitted {
-        Ok(()) => hand_on(pod, client, source, app, &connection).await,
-        refused => refused,
+        Ok(guard) => hand_on(pod, client, source, app, guard, &connection).await,
+        Err(refused) => Err(refused),
     };
     if done.is_err() {
         reset_on_close(client);
@@ -46,7 +52,7 @@ async fn carry(context: &Context, pod: &Pod, client: &TcpStream) {
     connection.end(done);
 }
 
-fn describe(pod: &Pod, source: SocketAddr, app: SocketAddr, mesh: Option<&(Arc<State>, Arc<Workload>)>) -> Description {
+fn describe(pod: &Pod, source: SocketAddr, app: SocketAddr, mesh: Option<&Mesh>) -> Description {
     Description {
         direction: Direction::Inbound,
         pod: pod.uid.clone(),
@@ -87,11 +93,17 @@ async fn hand_on(
     client: &TcpStream,
     source: SocketAddr,
     app: SocketAddr,
+    mut guard: Guard,
     connection: &Connection,
 ) -> Result<(), Failure> {
-    let server = dial(pod, app, source.ip()).await?;
+    let server = dial(pod, app, source.ip(), &mut guard).await?;
     connection.established();
-    let done = relay::between(client, &server, connection).await;
+    let done = tokio::select! {
+        biased;
+        cut = guard.cut() => Err(cut),
+        done = relay::between(client, &server, connection) => {
+            done.map_err(|broken| Failure::new(Flag::None, broken.to_string()))
+        }
+    };
     done.inspect_err(|_| reset_on_close(&server))
-        .map_err(|broken| Failure::new(Flag::None, broken.to_string()))
 }

@@ -21,64 +21,99 @@ pub struct Attempt<'a> {
     pub destination: SocketAddr,
 }
 
+/// Whether a connection may be, and what decided it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// `policy` is the ALLOW that matched, or none if there is none.
-    Allowed {
-        policy: Option<String>,
-    },
-    Refused {
-        policy: Option<String>,
-        reason: String,
-    },
+pub struct Verdict {
+    pub is_allowed: bool,
+    /// The policy that decided; none if it was the lack of one.
+    pub policy: Option<String>,
+    /// Which of the policy's rules matched, counted from 0.
+    pub rule: Option<usize>,
+    pub reason: String,
 }
 
 /// The verdict on `attempt` to reach `destination`, by the policies of `state`.
 pub fn judge(state: &State, destination: &Workload, attempt: &Attempt) -> Verdict {
-    if !state.is_complete() {
-        return Verdict::Refused {
-            policy: None,
-            reason: NOT_COMPLETE.to_owned(),
+    Panel::of(state, destination).judge(attempt)
+}
+
+/// The policies in force for one workload, gathered once to judge many attempts.
+pub struct Panel<'a> {
+    denying: Vec<(&'a str, &'a Policy)>,
+    allowing: Vec<(&'a str, &'a Policy)>,
+    /// Why nothing may pass at all.
+    doubt: Option<Verdict>,
+}
+
+impl<'a> Panel<'a> {
+    pub fn of(state: &'a State, destination: &'a Workload) -> Panel<'a> {
+        let mut panel = Panel {
+            denying: Vec::new(),
+            allowing: Vec::new(),
+            doubt: None,
         };
-    }
-    let mut enforced = Vec::new();
-    for (name, entry) in state.policies().applying_to(destination) {
-        match entry {
-            None => return refused(name, format!("policy {name} is not known here")),
-            Some(Entry::NotUnderstood(doubt)) if doubt.is_dry_run => {}
-            Some(Entry::NotUnderstood(doubt)) => {
-                return refused(name, format!("policy {name} is not understood: {}", doubt.reason));
+        if !state.is_complete() {
+            panel.doubt = Some(refused(None, None, NOT_COMPLETE.to_owned()));
+            return panel;
+        }
+        for (name, entry) in state.policies().applying_to(destination) {
+            match entry {
+                None => return panel.doubting(name, format!("policy {name} is not known here")),
+                Some(Entry::NotUnderstood(doubt)) if doubt.is_dry_run => {}
+                Some(Entry::NotUnderstood(doubt)) => {
+                    return panel.doubting(name, format!("policy {name} is not understood: {}", doubt.reason));
+                }
+                Some(Entry::Understood(policy)) if policy.is_dry_run => {}
+                Some(Entry::Understood(policy)) => match policy.action {
+                    Action::Deny => panel.denying.push((name, policy)),
+                    Action::Allow => panel.allowing.push((name, policy)),
+                },
             }
-            Some(Entry::Understood(policy)) if policy.is_dry_run => {}
-            Some(Entry::Understood(policy)) => enforced.push((name, policy.as_ref())),
+        }
+        panel
+    }
+
+    fn doubting(mut self, name: &str, reason: String) -> Panel<'a> {
+        self.doubt = Some(refused(Some(name), None, reason));
+        self
+    }
+
+    pub fn judge(&self, attempt: &Attempt) -> Verdict {
+        if let Some(doubt) = &self.doubt {
+            return doubt.clone();
+        }
+        if let Some((name, rule)) = first_match(&self.denying, attempt) {
+            return refused(Some(name), Some(rule), format!("explicitly denied by: {name}"));
+        }
+        if self.allowing.is_empty() {
+            return allowed(None, None, "no allow policy applies".to_owned());
+        }
+        match first_match(&self.allowing, attempt) {
+            Some((name, rule)) => allowed(Some(name), Some(rule), format!("explicitly allowed by: {name}")),
+            None => refused(None, None, "allow policies exist, but none allowed".to_owned()),
         }
     }
-    judge_by(&enforced, attempt)
 }
 
-fn judge_by(enforced: &[(&str, &Policy)], attempt: &Attempt) -> Verdict {
-    let of = |action| enforced.iter().filter(move |(_, policy)| policy.action == action);
-    if let Some((name, _)) = of(Action::Deny).find(|(_, policy)| policy.matches(attempt)) {
-        return refused(name, format!("explicitly denied by: {name}"));
-    }
-    if of(Action::Allow).next().is_none() {
-        return Verdict::Allowed { policy: None };
-    }
-    match of(Action::Allow).find(|(_, policy)| policy.matches(attempt)) {
-        Some((name, _)) => Verdict::Allowed {
-            policy: Some((*name).to_owned()),
-        },
-        None => Verdict::Refused {
-            policy: None,
-            reason: "allow policies exist, but none allowed".to_owned(),
-        },
-    }
+fn first_match<'a>(policies: &[(&'a str, &Policy)], attempt: &Attempt) -> Option<(&'a str, usize)> {
+    policies
+        .iter()
+        .find_map(|(name, policy)| Some((*name, policy.matching_rule(attempt)?)))
 }
 
-fn refused(name: &str, reason: String) -> Verdict {
-    Verdict::Refused {
-        policy: Some(name.to_owned()),
+fn allowed(name: Option<&str>, rule: Option<usize>, reason: String) -> Verdict {
+    Verdict {
+        is_allowed: true,
+        policy: name.map(str::to_owned),
+        rule,
         reason,
+    }
+}
+
+fn refused(name: Option<&str>, rule: Option<usize>, reason: String) -> Verdict {
+    Verdict {
+        is_allowed: false,
+        ..allowed(name, rule, reason)
     }
 }
 

@@ -120,6 +120,10 @@ impl Engine {
         rows.into_iter().map(as_python).collect()
     }
 
+    fn policy_counts(&self, py: Python<'_>) -> Vec<(String, &'static str, u64)> {
+        py.detach(|| self.inner.policy_counts())
+    }
+
     fn connections(&self, py: Python<'_>) -> String {
         py.detach(|| self.inner.connections())
     }

@@ -81,9 +81,9 @@ pub struct Account {
 }
 
 impl Policy {
-    /// Whether any rule holds.
-    pub fn matches(&self, attempt: &Attempt) -> bool {
-        self.rules.iter().any(|rule| rule.holds(attempt))
+    /// The first rule that holds, counted from 0.
+    pub fn matching_rule(&self, attempt: &Attempt) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.holds(attempt))
     }
 }
 

@@ -172,7 +172,7 @@ impl State {
         self.rejected.at(ip)
     }
 
-    pub(crate) fn policies(&self) -> &Policies {
+    pub(crate) fn policies(&self) -> &Arc<Policies> {
         &self.policies
     }
 

@@ -4,6 +4,7 @@
 
 use crate::{
     connection::Ledger,
+    docket::Docket,
     error::Error,
     inbound, outbound, plain,
     pod::{Pod, Shared},
@@ -49,6 +50,7 @@ pub struct Context {
     pub shared: Arc<Shared>,
     pub ledger: Arc<Ledger>,
     pub pool: Rc<Pool>,
+    pub docket: Rc<Docket>,
 }
 
 /// A worker's handle.
@@ -73,6 +75,7 @@ impl Worker {
                     shared,
                     ledger: book,
                     pool: Rc::default(),
+                    docket: Rc::default(),
                 });
                 LocalSet::new().block_on(&runtime, work(context, queue, stop));
             })
@@ -103,10 +106,12 @@ pub fn current_thread_runtime() -> Result<tokio::runtime::Runtime, Error> {
 
 async fn work(context: Rc<Context>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let mut applied = context.shared.applied.subscribe();
     loop {
         tokio::select! {
             () = stop.cancelled() => return farewell(&context).await,
             _ = sweep.tick() => context.pool.sweep(),
+            Ok(()) = applied.changed() => context.docket.review(&context.shared.store.load(), &context.ledger.tally),
             job = queue.recv() => match job {
                 Some(job) => begin(&context, job),
                 None => return,

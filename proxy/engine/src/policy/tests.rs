@@ -31,30 +31,31 @@ fn judged(store: &Store, source: Option<&str>) -> Verdict {
 }
 
 fn allowed_by(policy: &str) -> Verdict {
-    Verdict::Allowed {
-        policy: Some(policy.to_owned()),
-    }
+    allowed(Some(policy), Some(0), format!("explicitly allowed by: {policy}"))
 }
 
-fn refused_by(policy: &str, reason: &str) -> Verdict {
-    Verdict::Refused {
-        policy: Some(policy.to_owned()),
-        reason: reason.to_owned(),
-    }
+/// Nobody asks.
+fn unasked() -> Verdict {
+    allowed(None, None, "no allow policy applies".to_owned())
+}
+
+fn denied_by(policy: &str) -> Verdict {
+    refused(Some(policy), Some(0), format!("explicitly denied by: {policy}"))
+}
+
+fn doubted(policy: &str, reason: &str) -> Verdict {
+    refused(Some(policy), None, reason.to_owned())
 }
 
 fn unallowed() -> Verdict {
-    Verdict::Refused {
-        policy: None,
-        reason: "allow policies exist, but none allowed".to_owned(),
-    }
+    refused(None, None, "allow policies exist, but none allowed".to_owned())
 }
 
 /// Whether a policy of these rules matches a caller, or plain TCP.
 fn matches(rules: Vec<wire::Rule>, source: Option<&str>) -> bool {
     let store = a_mesh(&[]);
     assert_eq!(store.put_policy(a_policy("p", wire::Action::Allow, rules)), []);
-    judged(&store, source) == allowed_by("shop/p")
+    judged(&store, source).policy.as_deref() == Some("shop/p")
 }
 
 fn clauses(clauses: Vec<Vec<wire::Match>>) -> Vec<wire::Rule> {
@@ -95,13 +96,10 @@ fn anything(name: &str, action: wire::Action) -> wire::Authorization {
 fn nothing_is_allowed_before_discovery_is_complete() {
     let store = Store::new();
     store.put(a_pod("web", "10.0.0.1"));
-    let expected = Verdict::Refused {
-        policy: None,
-        reason: "discovery is not complete".to_owned(),
-    };
+    let expected = refused(None, None, "discovery is not complete".to_owned());
     assert_eq!(judged(&store, Some(CALLER)), expected);
     store.apply(AUTHORIZATION_TYPE, vec![], vec![]);
-    assert_eq!(judged(&store, Some(CALLER)), Verdict::Allowed { policy: None });
+    assert_eq!(judged(&store, Some(CALLER)), unasked());
 }
 
 #[test]
@@ -549,11 +547,8 @@ fn a_strict_mesh_denies_plain_tcp_and_nothing_else() {
         ..a_policy("istio_converted_static_strict", wire::Action::Deny, when(strict))
     });
     let name = "istio-system/istio_converted_static_strict";
-    assert_eq!(
-        judged(&store, None),
-        refused_by(name, &format!("explicitly denied by: {name}"))
-    );
-    assert_eq!(judged(&store, Some(CALLER)), Verdict::Allowed { policy: None });
+    assert_eq!(judged(&store, None), denied_by(name));
+    assert_eq!(judged(&store, Some(CALLER)), unasked());
 }
 
 #[test]
@@ -562,10 +557,7 @@ fn deny_comes_before_allow() {
     store.put_policy(anything("a-allow", wire::Action::Allow));
     assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/a-allow"));
     store.put_policy(anything("b-deny", wire::Action::Deny));
-    assert_eq!(
-        judged(&store, Some(CALLER)),
-        refused_by("shop/b-deny", "explicitly denied by: shop/b-deny")
-    );
+    assert_eq!(judged(&store, Some(CALLER)), denied_by("shop/b-deny"));
     store.apply(AUTHORIZATION_TYPE, vec![], vec!["shop/b-deny".to_owned()]);
     assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/a-allow"));
 }
@@ -596,11 +588,7 @@ fn a_policy_applies_in_its_scope_only() {
     ] {
         let store = a_mesh(listed.as_slice());
         store.put_policy(policy.clone());
-        assert_eq!(
-            judged(&store, None) != Verdict::Allowed { policy: None },
-            applies,
-            "{policy:?}"
-        );
+        assert_eq!(judged(&store, None) != unasked(), applies, "{policy:?}");
     }
 }
 
@@ -611,12 +599,12 @@ fn a_policy_that_changes_scope_applies_in_the_new_one_only() {
         scope: wire::Scope::Global.into(),
         ..anything("p", wire::Action::Deny)
     });
-    assert_ne!(judged(&store, None), Verdict::Allowed { policy: None });
+    assert_ne!(judged(&store, None), unasked());
     store.put_policy(wire::Authorization {
         scope: wire::Scope::WorkloadSelector.into(),
         ..anything("p", wire::Action::Deny)
     });
-    assert_eq!(judged(&store, None), Verdict::Allowed { policy: None });
+    assert_eq!(judged(&store, None), unasked());
 }
 
 #[test]
@@ -630,14 +618,14 @@ fn dry_run_is_never_enforced() {
         dry_run: true,
         ..a_policy("allow", wire::Action::Allow, vec![])
     });
-    assert_eq!(judged(&store, None), Verdict::Allowed { policy: None });
+    assert_eq!(judged(&store, None), unasked());
     let unreadable = wire::Authorization {
         dry_run: true,
         action: 9,
         ..anything("odd", wire::Action::Deny)
     };
     assert_eq!(store.put_policy(unreadable).len(), 1);
-    assert_eq!(judged(&store, None), Verdict::Allowed { policy: None });
+    assert_eq!(judged(&store, None), unasked());
 }
 
 #[test]
@@ -645,7 +633,7 @@ fn a_listed_policy_that_nobody_sent_refuses() {
     let store = a_mesh(&["shop/later"]);
     assert_eq!(
         judged(&store, Some(CALLER)),
-        refused_by("shop/later", "policy shop/later is not known here")
+        doubted("shop/later", "policy shop/later is not known here")
     );
     store.put_policy(anything("later", wire::Action::Allow));
     assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/later"));
@@ -698,7 +686,7 @@ fn a_policy_that_is_not_understood_is_rejected_and_refuses_what_it_applies_to() 
     ] {
         let store = a_mesh(&[]);
         assert_eq!(store.put_policy(policy), [("shop/p".to_owned(), reason.to_owned())]);
-        let expected = refused_by("shop/p", &format!("policy shop/p is not understood: {reason}"));
+        let expected = doubted("shop/p", &format!("policy shop/p is not understood: {reason}"));
         assert_eq!(judged(&store, Some(CALLER)), expected);
         store.put_policy(anything("p", wire::Action::Allow));
         assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/p"));
@@ -720,11 +708,7 @@ fn a_policy_that_is_not_understood_reaches_no_further_than_its_scope() {
     ] {
         let store = a_mesh(&[]);
         assert_eq!(store.put_policy(policy.clone()).len(), 1);
-        assert_eq!(
-            judged(&store, None) != Verdict::Allowed { policy: None },
-            applies,
-            "{policy:?}"
-        );
+        assert_eq!(judged(&store, None) != unasked(), applies, "{policy:?}");
     }
 }
 
@@ -733,9 +717,9 @@ fn a_policy_of_unreadable_scope_may_be_the_whole_meshs() {
     let store = a_mesh(&[]);
     let rejected = store.apply(AUTHORIZATION_TYPE, vec![("other/p".to_owned(), vec![0xff])], vec![]);
     assert_eq!(rejected.len(), 1);
-    assert_ne!(judged(&store, None), Verdict::Allowed { policy: None });
+    assert_ne!(judged(&store, None), unasked());
     store.apply(AUTHORIZATION_TYPE, vec![], vec!["other/p".to_owned()]);
-    assert_eq!(judged(&store, None), Verdict::Allowed { policy: None });
+    assert_eq!(judged(&store, None), unasked());
 }
 
 #[test]
@@ -765,4 +749,18 @@ fn an_extension_of_the_policy_as_a_whole_is_passed_over() {
         []
     );
     assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/p"));
+}
+
+#[test]
+fn the_verdict_names_the_rule_that_decided() {
+    let store = a_mesh(&[]);
+    let rules = [when(ports(&[1])), when(ports(&[2])), when(ports(&[8080]))].concat();
+    store.put_policy(a_policy("p", wire::Action::Allow, rules.clone()));
+    assert_eq!(judged(&store, None).rule, Some(2));
+    store.put_policy(a_policy("p", wire::Action::Deny, rules));
+    let verdict = judged(&store, None);
+    assert_eq!(
+        (verdict.is_allowed, verdict.policy.as_deref(), verdict.rule),
+        (false, Some("shop/p"), Some(2))
+    );
 }
