@@ -69,6 +69,20 @@ class Engine:
         change ended. The policy is "none" where it was the lack of one that decided.
         """
 
+    def explain_arrival(self, destination: str, *, source: str | None = None, source_ip: str) -> str:
+        """Would the workload at `destination` (ADDRESS:PORT) let this client in? A JSON object.
+
+        `source` is the client's SPIFFE ID, None for plain TCP. The answer has allowed, policy, rule (from 0)
+        and reason. What cannot be read raises EngineError, its text beginning with the parameter's name.
+        """
+
+    def explain_departure(self, pod: str, destination: str) -> str:
+        """Where would a connection of the served pod with this uid to `destination` go? A JSON object.
+
+        The answer has route ("hbone", "direct" or "refused"), service, endpoints, endpoint, identity, target
+        and reason. Errors are as with explain_arrival.
+        """
+
     def connections(self) -> str:
         """Open connections as a JSON array."""
 

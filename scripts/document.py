@@ -49,6 +49,9 @@ class _NoTraffic:
     def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]:
         return []
 
+    def policy_counts(self) -> list[tuple[str, str, int]]:
+        return [("none", "allowed", 0)]
+
     def pods(self) -> list[str]:
         return []
 

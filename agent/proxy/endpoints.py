@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from agent.errors import EngineError
 from agent.logs import LEVELS
 from agent.proxy.certificates import Status
 from agent.proxy.readiness import Readiness
@@ -25,6 +26,9 @@ Json = dict[str, object]
 _INDEX = """\
 GET  /config_dump        workloads, services, policies, certificates, settings
 GET  /connections        open connections
+GET  /explain            what would become of a connection, and why
+                         into a workload: ?destination=ADDRESS:PORT&source_ip=ADDRESS[&source=SPIFFE-ID]
+                         out of a pod: ?destination=ADDRESS:PORT&pod=UID
 POST /logging            show the log level; ?level=LEVEL or ?level=LOGGER:LEVEL sets it, ?reset sets it back
 POST /quitquitquit       drain and end
 """
@@ -35,6 +39,12 @@ class Engine(Protocol):
 
     def connections(self) -> str: ...
     def config_dump(self) -> str: ...
+    def explain_arrival(self, destination: str, *, source: str | None = None, source_ip: str) -> str: ...
+    def explain_departure(self, pod: str, destination: str) -> str: ...
+
+
+_INTO_A_WORKLOAD = frozenset({"destination", "source", "source_ip"})
+_OUT_OF_A_POD = frozenset({"destination", "pod"})
 
 
 class Admin:
@@ -59,6 +69,7 @@ class Admin:
             web.get("/", self._index),
             web.get("/config_dump", self._config_dump),
             web.get("/connections", self._connections),
+            web.get("/explain", self._explain),
             web.post("/logging", self._logging),
             web.post("/quitquitquit", self._quit),
         ]
@@ -80,6 +91,23 @@ class Admin:
     async def _connections(self, _: web.Request) -> web.Response:
         return web.Response(text=await asyncio.to_thread(self._engine.connections), content_type="application/json")
 
+    async def _explain(self, request: web.Request) -> web.Response:
+        try:
+            text = await asyncio.to_thread(self._explanation, request.query)
+        except EngineError as exc:
+            raise web.HTTPBadRequest(text=f"{exc}\n") from exc
+        return web.Response(text=text, content_type="application/json")
+
+    def _explanation(self, asked: Mapping[str, str]) -> str:
+        accepted = _OUT_OF_A_POD if "pod" in asked else _INTO_A_WORKLOAD
+        if unknown := sorted(asked.keys() - accepted):
+            raise web.HTTPBadRequest(text=f"{unknown[0]}: accepted here are {', '.join(sorted(accepted))}\n")
+        destination = _needed(asked, "destination")
+        if "pod" in asked:
+            return self._engine.explain_departure(asked["pod"], destination)
+        source_ip = _needed(asked, "source_ip")
+        return self._engine.explain_arrival(destination, source=asked.get("source"), source_ip=source_ip)
+
     async def _logging(self, request: web.Request) -> web.Response:
         if "reset" in request.query:
             set_levels(self._settings.log_level)
@@ -90,6 +118,13 @@ class Admin:
     async def _quit(self, _: web.Request) -> web.Response:
         self._quit_process()
         return web.Response(text="shutting down\n")
+
+
+def _needed(asked: Mapping[str, str], name: str) -> str:
+    try:
+        return asked[name]
+    except KeyError:
+        raise web.HTTPBadRequest(text=f"{name}: missing\n") from None
 
 
 def metrics_routes(registry: CollectorRegistry) -> list[web.RouteDef]:

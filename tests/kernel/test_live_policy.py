@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent._engine import Engine
+from agent.errors import EngineError
 from agent.lab import namespaces
 from agent.model import Identity
 from agent.proto import authorization_pb2, workload_pb2
@@ -115,6 +117,19 @@ def test_a_policy_cuts_the_open_stream_that_it_denies_within_a_second_and_no_oth
     assert failed["DENY"][1:3] == [1, 1]
     world.engine.close()
     assert "connection closed due to policy change: explicitly denied by: shop/no" in capfd.readouterr().out
+
+
+def test_the_engine_explains_what_it_would_decide(world: World) -> None:
+    world.deny("front")
+    source = "spiffe://cluster.local/ns/shop/sa/front"
+    arrival = json.loads(world.engine.explain_arrival(f"{ADDRESS}:{PORT}", source=source, source_ip="10.99.0.2"))
+    assert (arrival["allowed"], arrival["policy"], arrival["rule"]) == (False, "shop/no", 0)
+    departure = json.loads(world.engine.explain_departure("1", "192.0.2.1:80"))
+    assert (departure["route"], departure["target"]) == ("direct", "192.0.2.1:80")
+    with pytest.raises(EngineError, match="destination: "):
+        world.engine.explain_arrival("nowhere", source_ip="10.99.0.2")
+    with pytest.raises(EngineError, match="pod: "):
+        world.engine.explain_departure("2", "192.0.2.1:80")
 
 
 def test_a_stream_that_a_policy_denies_is_refused_from_then_on(world: World) -> None:

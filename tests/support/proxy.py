@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -70,6 +71,14 @@ class FakeEngine:
 
     def policy_counts(self) -> list[tuple[str, str, int]]:
         return self.verdicts
+
+    def explain_arrival(self, destination: str, *, source: str | None = None, source_ip: str) -> str:
+        if not source_ip[0].isdigit():
+            raise EngineError(f'source_ip: "{source_ip}": invalid IP address syntax')
+        return json.dumps([destination, source, source_ip])
+
+    def explain_departure(self, pod: str, destination: str) -> str:
+        return json.dumps([pod, destination])
 
     def connections(self) -> str:
         return "[]"

@@ -6,6 +6,7 @@ use crate::{
     certificates::{Certificates, Credentials},
     connection::{Ledger, OpenCount},
     error::Error,
+    explanation,
     handshakes::Handshakes,
     identity::Identity,
     metrics::{self, Row},
@@ -14,14 +15,17 @@ use crate::{
     sockets,
     state::Store,
     tally,
-    wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT},
+    wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, plain_address},
     worker::{Entrance, Job, Worker},
 };
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     io::{self, Write},
+    net::IpAddr,
     os::fd::BorrowedFd,
+    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -206,6 +210,29 @@ impl Engine {
         tally::sum(self.workers.iter().map(|worker| &worker.ledger.tally))
     }
 
+    /// Whether the workload at `destination` would let this client in now, and why; as JSON.
+    pub fn explain_arrival(&self, destination: &str, source: Option<&str>, source_ip: &str) -> Result<String, Error> {
+        let destination = plain_address(parameter("destination", destination)?);
+        let source: Option<Identity> = source.map(|text| parameter("source", text)).transpose()?;
+        let source_ip: IpAddr = parameter("source_ip", source_ip)?;
+        let state = self.shared.store.load();
+        Ok(explanation::arrival(&state, destination, source.as_ref(), source_ip.to_canonical()).to_string())
+    }
+
+    /// Where a connection of a served pod to `destination` would go now, and why; as JSON.
+    pub fn explain_departure(&self, pod: &str, destination: &str) -> Result<String, Error> {
+        let destination = plain_address(parameter("destination", destination)?);
+        let state = self.shared.store.load();
+        let pods = self.locked_pods();
+        let served = pods
+            .get(pod)
+            .ok_or_else(|| Error::Settings(format!("pod: {pod:?} is not the uid of a pod served here")))?;
+        let source = state
+            .workload_of_pod(&served.namespace, &served.name)
+            .ok_or_else(|| Error::Settings(format!("pod: discovery does not know {pod:?}")))?;
+        Ok(explanation::departure(&state, source, destination).to_string())
+    }
+
     /// Open connections as a JSON array.
     pub fn connections(&self) -> String {
         let rows: Vec<_> = self
@@ -263,6 +290,14 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn parameter<T: FromStr>(name: &str, text: &str) -> Result<T, Error>
+where
+    T::Err: Display,
+{
+    let named = |error: T::Err| Error::Settings(format!("{name}: {text:?}: {error}"));
+    text.parse().map_err(named)
 }
 
 fn parse(identity: &str) -> Result<Identity, Error> {

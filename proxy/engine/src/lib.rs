@@ -15,6 +15,7 @@ mod description;
 mod docket;
 pub mod engine;
 mod error;
+mod explanation;
 mod handshakes;
 mod hbone;
 mod inbound;

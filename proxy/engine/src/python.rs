@@ -124,6 +124,21 @@ impl Engine {
         py.detach(|| self.inner.policy_counts())
     }
 
+    #[pyo3(signature = (destination, *, source = None, source_ip))]
+    fn explain_arrival(
+        &self,
+        py: Python<'_>,
+        destination: &str,
+        source: Option<&str>,
+        source_ip: &str,
+    ) -> PyResult<String> {
+        Ok(py.detach(|| self.inner.explain_arrival(destination, source, source_ip))?)
+    }
+
+    fn explain_departure(&self, py: Python<'_>, pod: &str, destination: &str) -> PyResult<String> {
+        Ok(py.detach(|| self.inner.explain_departure(pod, destination))?)
+    }
+
     fn connections(&self, py: Python<'_>) -> String {
         py.detach(|| self.inner.connections())
     }

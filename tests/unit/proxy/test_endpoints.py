@@ -93,6 +93,30 @@ async def test_levels_are_set_for_all_for_one_and_back() -> None:
     assert shown_levels() == "info"
 
 
+async def test_explaining_asks_the_engine_about_a_workload_or_about_a_pod() -> None:
+    routes = an_admin([], [])
+    into = await asked(routes, "GET", f"/explain?destination=10.0.0.1:80&source_ip=10.0.0.2&source={IDENTITY}")
+    assert json.loads(into.text or "") == ["10.0.0.1:80", IDENTITY, "10.0.0.2"]
+    out = await asked(routes, "GET", "/explain?destination=10.0.0.1:80&pod=uid-1")
+    assert json.loads(out.text or "") == ["uid-1", "10.0.0.1:80"]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("source_ip=10.0.0.2", "destination"),
+        ("destination=10.0.0.1:80", "source_ip"),
+        ("destination=10.0.0.1:80&source_ip=nowhere", "source_ip"),
+        ("destination=10.0.0.1:80&pod=uid-1&source_ip=10.0.0.2", "source_ip"),
+        ("destination=10.0.0.1:80&source_ip=10.0.0.2&identity=x", "identity"),
+    ],
+)
+async def test_a_question_that_cannot_be_answered_is_a_400_that_names_the_parameter(query: str, parameter: str) -> None:
+    with pytest.raises(web.HTTPBadRequest) as refused:
+        await asked(an_admin([], []), "GET", f"/explain?{query}")
+    assert (refused.value.text or "").startswith(f"{parameter}: ")
+
+
 async def test_quitting_is_asked_for_with_a_post() -> None:
     quits: list[str] = []
     await asked(an_admin([], quits), "POST", "/quitquitquit")
