@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::identity::Identity;
 use crate::policies::Entry;
-use crate::rules::{Action, Policy};
+use crate::rules::{Action, Facts, Policy};
 use crate::state::{NOT_COMPLETE, State};
 use crate::workload::Workload;
 
@@ -82,23 +82,24 @@ impl<'a> Panel<'a> {
         if let Some(doubt) = &self.doubt {
             return doubt.clone();
         }
-        if let Some((name, rule)) = first_match(&self.denying, attempt) {
+        let facts = Facts::of(attempt);
+        if let Some((name, rule)) = first_match(&self.denying, &facts) {
             return refused(Some(name), Some(rule), format!("explicitly denied by: {name}"));
         }
         if self.allowing.is_empty() {
             return allowed(None, None, "no allow policy applies".to_owned());
         }
-        match first_match(&self.allowing, attempt) {
+        match first_match(&self.allowing, &facts) {
             Some((name, rule)) => allowed(Some(name), Some(rule), format!("explicitly allowed by: {name}")),
             None => refused(None, None, "allow policies exist, but none allowed".to_owned()),
         }
     }
 }
 
-fn first_match<'a>(policies: &[(&'a str, &Policy)], attempt: &Attempt) -> Option<(&'a str, usize)> {
+fn first_match<'a>(policies: &[(&'a str, &Policy)], facts: &Facts) -> Option<(&'a str, usize)> {
     policies
         .iter()
-        .find_map(|(name, policy)| Some((*name, policy.matching_rule(attempt)?)))
+        .find_map(|(name, policy)| Some((*name, policy.matching_rule(facts)?)))
 }
 
 fn allowed(name: Option<&str>, rule: Option<usize>, reason: String) -> Verdict {

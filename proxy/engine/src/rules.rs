@@ -80,22 +80,35 @@ pub struct Account {
     pub name: String,
 }
 
+/// An attempt, with what all rules ask of it made once.
+pub struct Facts<'a> {
+    attempt: &'a Attempt<'a>,
+    principal: Option<String>,
+}
+
+impl<'a> Facts<'a> {
+    pub fn of(attempt: &'a Attempt<'a>) -> Facts<'a> {
+        let principal = attempt.source.map(Identity::principal);
+        Facts { attempt, principal }
+    }
+}
+
 impl Policy {
     /// The first rule that holds, counted from 0.
-    pub fn matching_rule(&self, attempt: &Attempt) -> Option<usize> {
-        self.rules.iter().position(|rule| rule.holds(attempt))
+    pub fn matching_rule(&self, facts: &Facts) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.holds(facts))
     }
 }
 
 impl Rule {
-    fn holds(&self, attempt: &Attempt) -> bool {
-        self.0.iter().all(|clause| clause.holds(attempt))
+    fn holds(&self, facts: &Facts) -> bool {
+        self.0.iter().all(|clause| clause.holds(facts))
     }
 }
 
 impl Clause {
-    fn holds(&self, attempt: &Attempt) -> bool {
-        self.0.is_empty() || self.0.iter().any(|one| !one.is_empty() && one.holds(attempt))
+    fn holds(&self, facts: &Facts) -> bool {
+        self.0.is_empty() || self.0.iter().any(|one| one.holds(facts) && !one.is_empty())
     }
 }
 
@@ -104,9 +117,9 @@ impl Match {
         *self == Match::default()
     }
 
-    fn holds(&self, attempt: &Attempt) -> bool {
-        let (source_ip, destination) = (attempt.source_ip, attempt.destination);
-        self.accepts_identity(attempt.source)
+    fn holds(&self, facts: &Facts) -> bool {
+        let (source_ip, destination) = (facts.attempt.source_ip, facts.attempt.destination);
+        self.accepts_identity(facts)
             && accepts_ip(&self.source_ips, &self.not_source_ips, source_ip)
             && accepts_ip(&self.destination_ips, &self.not_destination_ips, destination.ip())
             && accepts(&self.destination_ports, &self.not_destination_ports, |port| {
@@ -114,8 +127,8 @@ impl Match {
             })
     }
 
-    fn accepts_identity(&self, source: Option<&Identity>) -> bool {
-        let Some(identity) = source else {
+    fn accepts_identity(&self, facts: &Facts) -> bool {
+        let Some((identity, principal)) = facts.attempt.source.zip(facts.principal.as_deref()) else {
             return self.namespaces.is_empty() && self.principals.is_empty() && self.service_accounts.is_empty();
         };
         let is_account =
@@ -123,15 +136,7 @@ impl Match {
         accepts(&self.namespaces, &self.not_namespaces, |text| {
             text.matches(&identity.namespace)
         }) && accepts(&self.service_accounts, &self.not_service_accounts, is_account)
-            && self.accepts_principal(identity)
-    }
-
-    fn accepts_principal(&self, identity: &Identity) -> bool {
-        if self.principals.is_empty() && self.not_principals.is_empty() {
-            return true;
-        }
-        let principal = identity.principal();
-        accepts(&self.principals, &self.not_principals, |text| text.matches(&principal))
+            && accepts(&self.principals, &self.not_principals, |text| text.matches(principal))
     }
 }
 
