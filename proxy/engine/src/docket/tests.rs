@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixtures::identity;
+use crate::handshakes::Handshakes;
 use crate::netns::NetworkNamespace;
 use crate::proto::security as wire;
 use crate::state::Store;
@@ -17,6 +18,7 @@ fn web() -> Pod {
         namespace: "shop".to_owned(),
         identity: identity("web"),
         netns: NetworkNamespace::duplicate(own.as_fd()).unwrap(),
+        handshakes: Handshakes::default(),
         draining: CancellationToken::new(),
         aborted: CancellationToken::new(),
     }
