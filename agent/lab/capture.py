@@ -53,6 +53,10 @@ class Recording:
         """Whether the text crossed the wire readable, within one segment."""
         return any(text.encode() in segment.payload for segment in self.segments)
 
+    def port_of(self, text: str) -> int | None:
+        """The port that a readable text was sent to; None when it was not seen."""
+        return next((s.destination_port for s in self.segments if text.encode() in s.payload), None)
+
     def ports(self) -> set[int]:
         """Destination ports of all segments that carried data, towards servers (below 32768)."""
         return {s.destination_port for s in self.segments if s.payload and s.destination_port < 32768}

@@ -23,7 +23,6 @@ class Sandbox:
     folder: Path
     cgroup: Path
     netns: str
-    node_netns: str
     address: Pair
     node: NodePlan
     pause: asyncio.subprocess.Process
@@ -62,7 +61,7 @@ async def create(layout: Layout, ledger: Ledger, node: NodePlan, pod: Pod, addre
         if netns in ledger.record.netns:  # else the name is somebody else's
             ledger.delete_netns(netns)
         raise
-    return Sandbox(folder, cgroup, netns, node_netns, address, node, pause)
+    return Sandbox(folder, cgroup, netns, address, node, pause)
 
 
 async def remove(sandbox: Sandbox, ledger: Ledger) -> None:

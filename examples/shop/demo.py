@@ -31,6 +31,28 @@ SHOP = Path(__file__).resolve().parent
 FRONTEND = "shop/frontend"
 URL = "http://web.shop.svc.cluster.local"
 AMBIENT = "istio.io/dataplane-mode: ambient"
+OUTSIDE = "outside/client"
+GREETER = "greeter.shop.svc.cluster.local"
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: allow-frontend, namespace: shop}
+spec:
+  selector: {matchLabels: {app: greeter}}
+  rules:
+    - from:
+        - source: {principals: [cluster.local/ns/shop/sa/frontend]}
+"""
+# Prints what the greeter says, then stays connected and says how that ended.
+LISTENER = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 25), timeout=20) as s:
+    print(s.recv(100).decode().strip())
+    try:
+        s.recv(100)
+    except ConnectionError:
+        print("cut")
+"""
 SECRET = "the-customer-s-card-number"  # travels in a request header; must never be seen on the wire
 
 console = Console(highlight=False, soft_wrap=True)
@@ -49,6 +71,7 @@ class Demo:
             ("The namespace gets its label: the running pods are captured, without a restart", self.enrol),
             ("On the wire: TLS 1.3 to port 15008, and not one byte of what the pods say", self.encrypted),
             ("Addresses are kept, and the access log names both identities", self.identities),
+            ("A policy lets only the frontend in: another client is refused, and its open connection cut", self.policy),
             ("The node proxy is killed: connections are refused, nothing goes in the clear", self.killed),
             ("It returned, and traffic resumed by itself", self.resumed),
             ("The label is removed: plain networking again", self.withdraw),
@@ -59,7 +82,7 @@ class Demo:
         with self._wire() as wire:
             self._fetch()
         _hold(wire.carries(SECRET), "the request was not seen on the wire")
-        return f"“{SECRET}” was read off the wire, in plain HTTP to port {_one(wire.ports())}"
+        return f"“{SECRET}” was read off the wire, in plain HTTP to port {wire.port_of(SECRET)}"
 
     def enrol(self) -> str:
         before = self._container_pids()
@@ -103,6 +126,27 @@ class Demo:
             f"the server saw {local}, the pod's own; the client saw {remote}, the service's\n{source} → {destination}"
         )
 
+    def policy(self) -> str:
+        with self._lab.started(OUTSIDE, "python3", "-uc", LISTENER, GREETER) as client:
+            greeting = client.stdout.readline().strip() if client.stdout else ""
+            _hold(greeting.startswith("220"), f"the other client was greeted with {greeting!r}")
+            started = time.monotonic()
+            (self._manifests / "policy.yaml").write_text(POLICY)
+            ending = client.stdout.readline().strip() if client.stdout else ""
+            seconds = time.monotonic() - started
+        _hold(ending == "cut", f"the open connection ended with {ending!r}")
+        _hold(seconds < 1, f"the open connection was cut only after {seconds:.1f} s")
+        greeted = self._lab.run(OUTSIDE, "timeout", "5", "python3", "-uc", LISTENER, GREETER)
+        _hold("220" not in greeted.stdout, "the other client is still let in")
+        greeted = self._lab.run(FRONTEND, "curl", "-sS", "--max-time", "2", f"telnet://{GREETER}:25")
+        _hold("220" in greeted.stdout, "the frontend is refused too")
+        reason = re.compile(r'dst\.workload="greeter".*error="(connection closed due to policy change[^"]*)"')
+        found = reason.search(self._lab.log("node-2-proxy"))
+        _hold(found, "the access log does not say why the connection was cut")
+        (self._manifests / "policy.yaml").unlink()
+        cut = f"cut {seconds * 1000:.0f} ms after the policy was saved; the frontend is still served"
+        return f"{cut}\nin the access log: {found and found[1]}"
+
     def killed(self) -> str:
         self._lab_answers_before = self._answers()
         _hold(self._lab_answers_before, "the shop did not answer before the proxy was killed")
@@ -130,7 +174,7 @@ class Demo:
         with self._wire() as wire:
             self._fetch()
         _hold(wire.carries(SECRET), "the request was not seen on the wire")
-        return f"“{SECRET}” is readable again, on port {_one(wire.ports())}"
+        return f"“{SECRET}” is readable again, on port {wire.port_of(SECRET)}"
 
     def down(self) -> str:
         programs = self._lab.programs()
@@ -180,10 +224,6 @@ class Demo:
 def _hold(claim: object, otherwise: str) -> None:
     if not claim:
         raise UnavailableError(otherwise)
-
-
-def _one(ports: set[int]) -> str:
-    return " and ".join(map(str, sorted(ports)))
 
 
 def walk(demo: Demo) -> bool:

@@ -53,4 +53,6 @@ def test_finds_a_text_only_where_it_is_readable() -> None:
     recording = Recording(parse(pcap(ipv4(tcp(b"GET /secret", 40000, 80)), ipv4(tcp(b"", 80, 40000)))))
     assert recording.carries("secret")
     assert not recording.carries("another")
+    assert recording.port_of("secret") == 80
+    assert recording.port_of("another") is None
     assert recording.ports() == {80}
