@@ -209,13 +209,21 @@ async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return take_waiting(hand_out, pod, entrance, listener).await,
             accepted = next(listener) => accepted,
         };
         match accepted {
             Ok(accepted) => hand_out.serve(pod, entrance, accepted).await,
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
+    }
+}
+
+/// Serves what waits in a listener's queue: with the listener it would be reset.
+async fn take_waiting(hand_out: &HandOut, pod: &Arc<Pod>, entrance: Entrance, listener: &AsyncFd<TcpListener>) {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    while let Ok(accepted) = accept_with(listener.get_ref(), flags) {
+        hand_out.serve(pod, entrance, TcpStream::from(accepted)).await;
     }
 }
 

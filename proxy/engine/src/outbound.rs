@@ -8,7 +8,7 @@ use crate::{
     identity::Identity,
     pod::Pod,
     relay,
-    sockets::{connect_upstream, end_in_order, original_destination, reset_on_close},
+    sockets::{connect_plain, connect_upstream, end_in_order, original_destination, reset_on_close},
     state::{Route, Service, Workload},
     tls,
     tunnel::{Key, Stream, Tunnel},
@@ -164,9 +164,11 @@ fn refuse(context: &Context, pod: &Pod, client: &TcpStream, call: Call, reason: 
 }
 
 async fn direct(context: &Context, pod: &Pod, client: &TcpStream, call: Call, target: SocketAddr) {
+    let addresses = call.workload.as_ref().map_or(&[][..], |workload| &workload.addresses);
+    let own = addresses.iter().find(|own| own.is_ipv4() == target.is_ipv4()).copied();
     let connection = Connection::open(&context.ledger, call.plain(pod, target));
     let dialled = async {
-        let server = connect_upstream(&pod.netns, target).await;
+        let server = connect_plain(&pod.netns, target, own).await;
         server.map_err(|error| unreachable(target, &error))
     };
     let done = match unless_gone(client, dialled).await {

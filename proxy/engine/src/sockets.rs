@@ -17,8 +17,12 @@ use tokio::net::TcpStream;
 const BACKLOG: i32 = 4096;
 
 /// Source ports of last hops, see `assume_address`; taken in turn.
-const LAST_HOP_PORTS: Range<u16> = 16384..32768;
+const LAST_HOP_PORTS: Range<u16> = 16384..26624;
 static NEXT_LAST_HOP_PORT: AtomicU32 = AtomicU32::new(0);
+/// Source ports of plain connections out of the mesh, see `connect_plain`; taken in turn.
+const PLAIN_PORTS: Range<u16> = 26624..32768;
+static NEXT_PLAIN_PORT: AtomicU32 = AtomicU32::new(0);
+const PLAIN_TRIES: usize = 8;
 /// Ports to try before a client's connections to one app are too many.
 const LAST_HOP_TRIES: usize = 64;
 
@@ -90,6 +94,43 @@ pub async fn connect_upstream(namespace: &NetworkNamespace, to: SocketAddr) -> i
     connect(socket, to).await
 }
 
+/// Connects from the pod's namespace to a destination outside the mesh; `own` is the pod's
+/// address of that family.
+///
+/// Its ports too are such as no client chooses: a pod that joins or leaves the mesh calls the same
+/// server through us and by itself, there perhaps by a service's address. For the server both are
+/// one client, whose TCP timestamps run differently for each, so the second of two connections
+/// with one port meets the first in TIME_WAIT and is ignored. When many are in use, the kernel
+/// chooses among the ordinary ones.
+pub async fn connect_plain(namespace: &NetworkNamespace, to: SocketAddr, own: Option<IpAddr>) -> io::Result<TcpStream> {
+    for _ in 0..PLAIN_TRIES {
+        let Some(own) = own else { break };
+        let attempt = match namespace.run(|| plain(to, own)) {
+            Ok(socket) => connect(socket, to).await,
+            Err(error) => Err(error),
+        };
+        match attempt {
+            Err(error) if is_port_taken(&error) => {}
+            done => return done,
+        }
+    }
+    connect_upstream(namespace, to).await
+}
+
+fn plain(to: SocketAddr, own: IpAddr) -> io::Result<Socket> {
+    let socket = tcp(Domain::for_address(to))?;
+    socket.set_mark(MARK_UPSTREAM)?;
+    socket.set_reuse_address(true)?; // the four-tuple must be unique, not the port
+    let port = in_turn(&NEXT_PLAIN_PORT, &PLAIN_PORTS);
+    socket.bind(&SockAddr::from(SocketAddr::new(own, port)))?;
+    Ok(socket)
+}
+
+fn in_turn(next: &AtomicU32, ports: &Range<u16>) -> u16 {
+    let turn = next.fetch_add(1, Relaxed) % ports.len() as u32;
+    ports.start + turn as u16
+}
+
 /// Connects to the app, from `source`'s address when it is another than the pod's.
 ///
 /// Bound to lo: the route comes from the mark's table, and the steering program lets pass what
@@ -140,8 +181,7 @@ fn assume_address(socket: &Socket, source: IpAddr) -> io::Result<()> {
             socket.set_freebind_v6(true)?;
         }
     }
-    let turn = NEXT_LAST_HOP_PORT.fetch_add(1, Relaxed) % LAST_HOP_PORTS.len() as u32;
-    let port = LAST_HOP_PORTS.start + turn as u16;
+    let port = in_turn(&NEXT_LAST_HOP_PORT, &LAST_HOP_PORTS);
     socket.bind(&SockAddr::from(SocketAddr::new(source, port)))
 }
 
