@@ -221,20 +221,23 @@ async fn accept(
 
 /// Serves what waits in a listener's queue: with the listener it would be reset.
 async fn take_waiting(hand_out: &HandOut, pod: &Arc<Pod>, entrance: Entrance, listener: &AsyncFd<TcpListener>) {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    while let Ok(accepted) = accept_with(listener.get_ref(), flags) {
-        hand_out.serve(pod, entrance, TcpStream::from(accepted)).await;
+    while let Ok(accepted) = accept_now(listener.get_ref()) {
+        hand_out.serve(pod, entrance, accepted).await;
     }
+}
+
+/// The next connection in the queue; WouldBlock when there is none.
+fn accept_now(listener: &TcpListener) -> io::Result<TcpStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(TcpStream::from(accept_with(listener, flags)?))
 }
 
 async fn next(listener: &AsyncFd<TcpListener>) -> io::Result<TcpStream> {
     loop {
         let mut ready = listener.readable().await?;
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let accepted = ready.try_io(|listener| Ok(accept_with(listener.get_ref(), flags)?));
-        match accepted {
+        match ready.try_io(|listener| accept_now(listener.get_ref())) {
             Ok(Err(error)) if is_clients(&error) => {}
-            Ok(accepted) => return Ok(TcpStream::from(accepted?)),
+            Ok(accepted) => return accepted,
             Err(_would_block) => {}
         }
     }
