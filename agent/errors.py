@@ -16,6 +16,11 @@ WeftError
 └── EngineError        the engine could not do what it was asked
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 
 class WeftError(Exception):
     """Root of all of them; the text is meant for an operator."""
@@ -25,8 +30,25 @@ class ConfigError(WeftError):
     """A setting cannot be used: names the variable, what was read, what is accepted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one field: `path` are the keys and list positions that lead to it."""
+
+    path: tuple[str | int, ...]
+    text: str  # what was read and what is accepted, without the field's name
+
+    @property
+    def field(self) -> str:
+        """The path as people write it, spec.http[0].route; empty for the whole object."""
+        return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path).removeprefix(".")
+
+
 class InvalidObjectError(WeftError):
     """A resource cannot be understood: names file or object, field, what is accepted."""
+
+    def __init__(self, text: str, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(text)
+        self.faults = tuple(faults)
 
 
 class RefusedError(WeftError):

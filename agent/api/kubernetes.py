@@ -31,7 +31,7 @@ from agent.api.fields import (
 from agent.api.fields import PortReference as PortReference
 from agent.api.objects import NamedObject, ObjectMeta, Part
 from agent.api.security import AuthorizationPolicy, PeerAuthentication
-from agent.errors import InvalidObjectError
+from agent.errors import Fault, InvalidObjectError
 
 
 class Namespace(NamedObject):
@@ -272,8 +272,9 @@ def parse(object: Mapping[str, object], where: str) -> Resource:
     try:
         return found.model_validate(qualified)
     except ValidationError as exc:
-        faults = "; ".join(_fault(detail) for detail in exc.errors(include_url=False))
-        raise InvalidObjectError(f"{where}: {found.__name__} {_label(qualified)}: {faults}") from exc
+        faults = [_fault(detail) for detail in exc.errors(include_url=False)]
+        told = "; ".join(f"{fault.field or 'the object'}: {fault.text}" for fault in faults)
+        raise InvalidObjectError(f"{where}: {found.__name__} {_label(qualified)}: {told}", faults) from exc
 
 
 def _with_namespace(object: Mapping[str, object], found: type[Resource]) -> Mapping[str, object]:
@@ -290,20 +291,15 @@ def _label(object: Mapping[str, object]) -> str:
     return f"{metadata.get('namespace') or ''}/{metadata.get('name') or '?'}".removeprefix("/")
 
 
-def _fault(detail: ErrorDetails) -> str:
+def _fault(detail: ErrorDetails) -> Fault:
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "accepted is")
     if detail["type"] == "missing":
-        return f"{_field(detail['loc'])}: missing; it is required"
+        return Fault(detail["loc"], "missing; it is required")
     if detail["type"] == "extra_forbidden":
-        return f"{_field(detail['loc'])}: unknown field"
+        return Fault(detail["loc"], "unknown field")
     shown = repr(detail["input"])
     shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    return f"{_field(detail['loc'])}: read {shown}: {message}"
-
-
-def _field(location: Sequence[int | str]) -> str:
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    return text.removeprefix(".") or "the object"
+    return Fault(detail["loc"], f"read {shown}: {message}")
 
 
 def to_pod(pod: Pod) -> model.Pod:
