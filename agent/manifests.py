@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import yaml
-
+from agent import documents
 from agent.api.kubernetes import parse
+from agent.documents import Lines, UnreadableError
 from agent.errors import InvalidObjectError
 from agent.kube import Kind, Object, kind_of
 
 SUFFIXES = (".yaml", ".yml", ".json")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MAX_BYTES = 16 * 1024 * 1024  # ten times what an API server takes for one object; a file may hold many
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,16 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What stands where one object is due; `key` is None if that cannot be named."""
+
+    value: object
+    file: str
+    lines: Lines = field(compare=False, repr=False)
+    key: Key | None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """One object as its file has it, with its namespace filled in."""
 
@@ -39,10 +49,11 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """What is wrong, in a sentence that names file, object and field."""
+    """What is wrong, in a sentence that names file, object and field; `line` from 1, 0 if not of one line."""
 
     file: str
     text: str
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,29 @@ class Reading:
     broken: frozenset[Key | None] = field(default=frozenset())
 
 
+def decode(data: bytes, file: str) -> str:
+    """The text of a file; raises UnreadableError if it is too large or not UTF-8."""
+    if len(data) > MAX_BYTES:
+        raise UnreadableError(1, f"{file}: larger than {MAX_BYTES // 1024**2} MiB; split it")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise UnreadableError(
+            line, f"{file}:{line}: byte {data[exc.start]:#04x}: not UTF-8, which is accepted"
+        ) from exc
+
+
+def written(text: str, file: str) -> list[Written]:
+    """What a file holds, the items of a List one by one; raises UnreadableError that names file and line."""
+    try:
+        found = documents.load(text)
+    except UnreadableError as exc:
+        raise UnreadableError(exc.line, f"{file}:{exc.line}: {exc}") from exc
+    items = (item for document in found for item in _items(document))
+    return [Written(value, file, lines, _key(value)) for value, lines in items]
+
+
 def read(text: str, file: str) -> Reading:
     """The objects of a file. Never raises: what is wrong is a problem of the reading."""
     manifests: list[Manifest] = []
@@ -66,24 +100,25 @@ def read(text: str, file: str) -> Reading:
     problems: list[Problem] = []
     broken: set[Key | None] = set()
     try:
-        documents = [_as_json(item) for document in yaml.load_all(text, _Loader) for item in _items(document)]
-    except yaml.YAMLError as exc:
-        return Reading(problems=(Problem(file, f"{file}: not YAML: {_one_line(exc)}"),), broken=frozenset({None}))
-    for number, document in enumerate(documents, 1):
-        key = _key(document)
-        if key is None or not isinstance(document, dict):
-            problems.append(Problem(file, f"{file}: object {number} has no apiVersion, kind or metadata.name"))
+        objects = written(text, file)
+    except UnreadableError as exc:
+        return Reading(problems=(Problem(file, str(exc), exc.line),), broken=frozenset({None}))
+    for number, one in enumerate(objects, 1):
+        key, line = one.key, one.lines.line
+        if key is None or not isinstance(one.value, dict):
+            problems.append(Problem(file, f"{file}: object {number} has no apiVersion, kind or metadata.name", line))
             broken.add(None)
             continue
-        kind = kind_of(document["apiVersion"], document["kind"])
+        kind = kind_of(one.value["apiVersion"], one.value["kind"])
         if kind is None:
             kept.append(str(key))
             continue
-        found = {**_qualified(document, key), "apiVersion": kind.api_version}
+        found = {**_qualified(one.value, key), "apiVersion": kind.api_version}
         try:
             parse(found, file)
         except InvalidObjectError as exc:
-            problems.append(Problem(file, str(exc)))
+            paths = [fault.path for fault in exc.faults]
+            problems.append(Problem(file, str(exc), one.lines.find(paths[0]) if paths else line))
             broken.add(key)
         else:
             manifests.append(Manifest(key, kind, found, file))
@@ -122,18 +157,13 @@ def in_order(manifests: Iterable[Manifest]) -> list[Manifest]:
     return sorted(manifests, key=lambda manifest: (rank.get(manifest.kind.name, len(rank)), str(manifest.key)))
 
 
-def _items(document: object) -> Iterator[object]:
-    if isinstance(document, dict) and document.get("kind") == "List" and isinstance(document.get("items"), list):
-        yield from document["items"]
-    elif document is not None:
-        yield document
-
-
-def _as_json(value: object) -> object:
-    """With numbers as keys (a port, say) turned into texts, as JSON has them."""
-    if isinstance(value, dict):
-        return {str(key) if type(key) is int else key: _as_json(item) for key, item in value.items()}
-    return [_as_json(item) for item in value] if isinstance(value, list) else value
+def _items(document: documents.Document) -> Iterator[tuple[object, Lines]]:
+    value, lines = document.value, document.lines
+    if isinstance(value, dict) and value.get("kind") == "List" and isinstance(value.get("items"), list):
+        inside = lines.inside["items"].inside if "items" in lines.inside else {}
+        yield from ((item, inside.get(number, lines)) for number, item in enumerate(value["items"]))
+    else:
+        yield value, lines
 
 
 def _key(document: object) -> Key | None:
@@ -152,7 +182,3 @@ def _key(document: object) -> Key | None:
 def _qualified(document: Object, key: Key) -> Object:
     metadata = {name: value for name, value in document["metadata"].items() if name != "namespace"}
     return {**document, "metadata": {**metadata, **({"namespace": key.namespace} if key.namespace else {})}}
-
-
-def _one_line(exc: Exception) -> str:
-    return " ".join(str(exc).split())

@@ -12,11 +12,13 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.json_format import MessageToDict
 
 from agent import kube, manifests, wire
+from agent.cli.files import texts
 from agent.controller import workloads
 from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import ClusterState
 from agent.controller.resources import Resource
-from agent.errors import ConfigError, InvalidObjectError
+from agent.documents import UnreadableError
+from agent.errors import InvalidObjectError
 from agent.kube import Object
 from agent.proto import authorization_pb2
 
@@ -43,7 +45,7 @@ def render(first: tuple[Path, ...], output: str, more: tuple[Path, ...]) -> None
 
 def read(paths: Iterable[Path]) -> list[manifests.Manifest]:
     """Every object of the files; InvalidObjectError names each one that cannot be used."""
-    readings = {str(path): manifests.read(_text(path), str(path)) for path in _files(paths)}
+    readings = {name: _reading(name, text) for name, text in texts(paths)}
     wanted, problems = manifests.combine({file: reading.manifests for file, reading in readings.items()})
     problems += [problem for reading in readings.values() for problem in reading.problems]
     if problems:
@@ -77,19 +79,10 @@ def tell(objects: Sequence[manifests.Manifest]) -> tuple[dict[str, list[Object]]
     return told, authorizations.problems()
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(inside for inside in path.iterdir() if inside.suffix in manifests.SUFFIXES)
-        else:
-            yield path
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"cannot read {path}: {exc}; give files or folders of manifests") from exc
+def _reading(name: str, text: str | UnreadableError) -> manifests.Reading:
+    if isinstance(text, str):
+        return manifests.read(text, name)
+    return manifests.Reading(problems=(manifests.Problem(name, str(text), text.line),))
 
 
 def _as_it_runs(manifest: manifests.Manifest) -> tuple[kube.Kind, Object]:

@@ -2,8 +2,11 @@
 
 import json
 
+import pytest
+
+from agent.documents import UnreadableError
 from agent.kube import PEER_AUTHENTICATION
-from agent.manifests import Key, Manifest, Reading, combine, in_order, read, still_good
+from agent.manifests import MAX_BYTES, Key, Manifest, Reading, combine, decode, in_order, read, still_good, written
 
 SHOP = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n"
 POD = """\
@@ -42,7 +45,7 @@ def test_reads_the_items_of_a_list_in_json() -> None:
 
 def test_what_is_not_yaml_names_the_file() -> None:
     reading = read("a: [", "shop.yaml")
-    assert reading.problems[0].text.startswith("shop.yaml: not YAML: ")
+    assert reading.problems[0].text.startswith("shop.yaml:2: not YAML: ")
     assert reading.broken == {None}
 
 
@@ -110,3 +113,27 @@ def test_a_policy_that_is_broken_stays_as_it_last_was_good() -> None:
         "f: PeerAuthentication shop/web: spec.portLevelMtls.8080.mode: read 'STRIKT': "
         "accepted is 'UNSET', 'DISABLE', 'PERMISSIVE' or 'STRICT'"
     )
+
+
+def test_a_problem_knows_the_line_of_its_field() -> None:
+    reading = read(f"{SHOP}---\n" + STRICT.replace("STRICT", "STRIKT"), "shop.yaml")
+    assert [problem.line for problem in reading.problems] == [11]
+
+
+def test_the_items_of_a_list_know_their_lines() -> None:
+    text = "apiVersion: v1\nkind: List\nitems:\n- kind: A\n- kind: B\n  metadata:\n    name: b\n"
+    assert [one.lines.line for one in written(text, "a.yaml")] == [4, 5]
+    assert written(text, "a.yaml")[1].lines.find(["metadata", "name"]) == 7
+
+
+def test_text_in_another_encoding_is_refused_with_its_line() -> None:
+    with pytest.raises(UnreadableError, match=r"a\.yaml:1: byte 0xff: not UTF-8, which is accepted"):
+        decode(SHOP.encode("utf-16"), "a.yaml")
+    with pytest.raises(UnreadableError, match=r"a\.yaml:2: byte 0xe9"):
+        decode("a: 1\nb: caf\xe9\n".encode("latin-1"), "a.yaml")
+    assert decode(SHOP.encode("utf-8-sig"), "a.yaml") == SHOP
+
+
+def test_a_file_that_is_too_large_is_refused() -> None:
+    with pytest.raises(UnreadableError, match=r"a\.yaml: larger than 16 MiB; split it"):
+        decode(b"#" * (MAX_BYTES + 1), "a.yaml")
