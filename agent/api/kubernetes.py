@@ -293,6 +293,7 @@ def _label(object: Mapping[str, object]) -> str:
 
 def _fault(detail: ErrorDetails) -> Fault:
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "accepted is")
+    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a map", message.replace("a valid tuple", "a list"))
     if detail["type"] == "missing":
         return Fault(detail["loc"], "missing; it is required")
     if detail["type"] == "extra_forbidden":

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agent.documents import UnreadableError
-from agent.errors import ConfigError
+from agent.errors import NotFoundError
 from agent.manifests import MAX_BYTES, SUFFIXES, decode
 
 STANDARD_INPUT = "-"
@@ -18,10 +18,13 @@ def texts(paths: Iterable[Path], *, is_recursive: bool = False) -> Iterator[tupl
     """Each file's name with its text, or with the reason why it has none.
 
     `-` is standard input. Of a folder the manifests count, and with `is_recursive` those of the
-    folders in it. Raises ConfigError for a path that cannot be opened.
+    folders in it. Raises NotFoundError for a path that cannot be opened, or a folder without any.
     """
     for path in paths:
-        for file in _inside(path, is_recursive):
+        files = list(_inside(path, is_recursive))
+        if not files:
+            raise NotFoundError(f"{path} holds no manifest (accepted: {', '.join(SUFFIXES)}); folders in it need -R")
+        for file in files:
             name = str(file)
             try:
                 yield name, decode(_content(file), name)
@@ -46,4 +49,4 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as exc:
-        raise ConfigError(f"cannot read {path}: {exc.strerror}; give files or folders of manifests") from exc
+        raise NotFoundError(f"cannot read {path}: {exc.strerror}; give files or folders of manifests") from exc

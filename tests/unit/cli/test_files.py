@@ -8,7 +8,7 @@ import pytest
 
 from agent.cli.files import texts
 from agent.documents import UnreadableError
-from agent.errors import ConfigError
+from agent.errors import NotFoundError
 
 
 @pytest.fixture
@@ -39,10 +39,15 @@ def test_one_unreadable_file_does_not_hide_the_others(folder: Path) -> None:
 
 
 def test_a_path_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No such file or directory; give files or folders of manifests"):
+    with pytest.raises(NotFoundError, match="No such file or directory; give files or folders of manifests"):
         list(texts([tmp_path / "missing.yaml"]))
 
 
 def test_a_device_without_an_end_is_read_no_further_than_a_file_may_be_large() -> None:
     [(_, text)] = texts([Path("/dev/zero")])
     assert str(text) == "/dev/zero: larger than 16 MiB; split it"
+
+
+def test_a_folder_without_manifests_is_no_silent_success(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="holds no manifest"):
+        list(texts([tmp_path]))

@@ -112,7 +112,7 @@ def test_the_examples_can_be_rendered() -> None:
     assert [service["hostname"].partition(".")[0] for service in found["services"]] == ["greeter", "redis", "web"]
 
 
-def test_a_path_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+def test_a_path_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
     done = render("-f", tmp_path / "absent.yaml")
-    assert done.returncode == 64
+    assert done.returncode == 1
     assert "give files or folders of manifests" in done.stderr

@@ -1,0 +1,19 @@
+"""Which checks there are for which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from agent.api.kubernetes import Resource
+from agent.api.validation.remarks import Remark
+
+Check = Callable[[Any], Iterator[Remark]]  # takes a resource of the kind that it is listed under
+
+CHECKS: Final[Mapping[type, Sequence[Check]]] = {}
+
+
+def checks_of(resource: Resource) -> Iterator[Remark]:
+    """What the checks of its kind say of a resource."""
+    for check in CHECKS.get(type(resource), ()):
+        yield from check(resource)

@@ -1,0 +1,25 @@
+"""What a check says of a field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.errors import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A fault with its weight: an error refuses the object, a warning does not."""
+
+    fault: Fault
+    is_error: bool
+
+
+def error(text: str, *path: str | int) -> Remark:
+    """The object cannot be used: `text` says what was read and what is accepted at `path`."""
+    return Remark(Fault(path, text), True)
+
+
+def warning(text: str, *path: str | int) -> Remark:
+    """The object can be used, and its author should know `text` of the field at `path`."""
+    return Remark(Fault(path, text), False)
