@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from agent.api.kubernetes import Resource
+from agent.api.security import PeerAuthentication
+from agent.api.validation import security
 from agent.api.validation.remarks import Remark
 
 Check = Callable[[Any], Iterator[Remark]]  # takes a resource of the kind that it is listed under
 
-CHECKS: Final[Mapping[type, Sequence[Check]]] = {}
+CHECKS: Final[Mapping[type, Sequence[Check]]] = {
+    PeerAuthentication: (security.modes_that_are_not_enforced,),
+}
 
 
 def checks_of(resource: Resource) -> Iterator[Remark]:
