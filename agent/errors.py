@@ -7,6 +7,8 @@ WeftError
 │   ├── UnauthenticatedError   no token, or none that can be believed
 │   └── ForbiddenError         known caller, but this is not theirs
 ├── UnavailableError   something outside is away: try again later
+│   ├── BusyError              it says how many seconds later
+│   ├── ExpiredError           it has forgotten the version that was asked for: read everything anew
 │   ├── PodGoneError           the pod has ended: forget it
 │   └── PodNotReadyError       the pod cannot be served yet: it stays pending
 ├── NotFoundError      the named object is not there
@@ -65,6 +67,18 @@ class ForbiddenError(RefusedError):
 
 class UnavailableError(WeftError):
     """Something outside is away for now."""
+
+
+class BusyError(UnavailableError):
+    """Something outside has too much to do; `seconds` is how long it asks us to wait."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+class ExpiredError(UnavailableError):
+    """The version that was asked for is older than what is kept."""
 
 
 class PodGoneError(UnavailableError):

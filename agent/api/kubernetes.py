@@ -8,13 +8,14 @@ whole object invalid, and the caller keeps the last good one. JSON null means ab
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from agent import model
+from agent.api import registry
+from agent.api.faults import faults_of, in_words
 from agent.api.fields import (
     HEADLESS,
     Address,
@@ -30,8 +31,7 @@ from agent.api.fields import (
 )
 from agent.api.fields import PortReference as PortReference
 from agent.api.objects import NamedObject, ObjectMeta, Part
-from agent.api.security import AuthorizationPolicy, PeerAuthentication
-from agent.errors import Fault, InvalidObjectError
+from agent.errors import InvalidObjectError
 
 
 class Namespace(NamedObject):
@@ -243,17 +243,7 @@ class Deployment(NamedObject):
     spec: DeploymentSpec
 
 
-Resource = Namespace | Node | Pod | Service | ServiceAccount | Deployment | AuthorizationPolicy | PeerAuthentication
-_SECURITY: Final = ("security.istio.io/v1", "security.istio.io/v1beta1")
-_VERSIONS: Final[Mapping[type[Resource], Sequence[str]]] = {
-    Deployment: ("apps/v1",),
-    AuthorizationPolicy: _SECURITY,
-    PeerAuthentication: _SECURITY,
-}
-_MODELS: Final[Mapping[str, type[Resource]]] = {
-    f"{version} {kind.__name__}": kind for kind in get_args(Resource) for version in _VERSIONS.get(kind, ("v1",))
-}
-_CLUSTER_SCOPED: Final = (Namespace, Node)
+Resource = NamedObject  # of any kind that parse() knows
 
 
 def parse(object: Mapping[str, object], where: str) -> Resource:
@@ -263,23 +253,23 @@ def parse(object: Mapping[str, object], where: str) -> Resource:
     a namespace is in `default`. Raises InvalidObjectError that names where, kind and name,
     the field, what was read there and what is accepted, for every field that is wrong.
     """
-    kind = f"{object.get('apiVersion')} {object.get('kind')}"
-    found = _MODELS.get(kind)
+    found = registry.find(object.get("apiVersion"), object.get("kind"))
     if found is None:
-        accepted = ", ".join(_MODELS)
+        kind = f"{object.get('apiVersion')} {object.get('kind')}"
+        accepted = registry.accepted_beside(object.get("apiVersion"), object.get("kind"))
         raise InvalidObjectError(f"{where}: read apiVersion and kind {kind!r}; accepted are {accepted}")
     qualified = _with_namespace(object, found)
     try:
-        return found.model_validate(qualified)
+        return found.model.model_validate(qualified)
     except ValidationError as exc:
-        faults = [_fault(detail) for detail in exc.errors(include_url=False)]
-        told = "; ".join(f"{fault.field or 'the object'}: {fault.text}" for fault in faults)
-        raise InvalidObjectError(f"{where}: {found.__name__} {_label(qualified)}: {told}", faults) from exc
+        faults = faults_of(exc)
+        label = f"{found.model.__name__} {_label(qualified)}"
+        raise InvalidObjectError(f"{where}: {label}: {in_words(faults)}", faults) from exc
 
 
-def _with_namespace(object: Mapping[str, object], found: type[Resource]) -> Mapping[str, object]:
+def _with_namespace(object: Mapping[str, object], found: registry.Entry) -> Mapping[str, object]:
     metadata = object.get("metadata")
-    if found in _CLUSTER_SCOPED or not isinstance(metadata, Mapping) or metadata.get("namespace"):
+    if not found.is_namespaced or not isinstance(metadata, Mapping) or metadata.get("namespace"):
         return object
     return {**object, "metadata": {**metadata, "namespace": "default"}}
 
@@ -289,18 +279,6 @@ def _label(object: Mapping[str, object]) -> str:
     if not isinstance(metadata, Mapping):
         return "without a name"
     return f"{metadata.get('namespace') or ''}/{metadata.get('name') or '?'}".removeprefix("/")
-
-
-def _fault(detail: ErrorDetails) -> Fault:
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "accepted is")
-    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a map", message.replace("a valid tuple", "a list"))
-    if detail["type"] == "missing":
-        return Fault(detail["loc"], "missing; it is required")
-    if detail["type"] == "extra_forbidden":
-        return Fault(detail["loc"], "unknown field")
-    shown = repr(detail["input"])
-    shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    return Fault(detail["loc"], f"read {shown}: {message}")
 
 
 def to_pod(pod: Pod) -> model.Pod:

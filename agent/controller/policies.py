@@ -18,6 +18,7 @@ from typing import Final
 from google.protobuf.empty_pb2 import Empty
 
 from agent.api import security
+from agent.api.selectors import WorkloadSelector
 from agent.model import Pod
 from agent.proto import authorization_pb2 as pb
 
@@ -26,6 +27,8 @@ _L7_OF_SOURCE: Final = {
     "not_request_principals": "notRequestPrincipals",
     "remote_ip_blocks": "remoteIpBlocks",
     "not_remote_ip_blocks": "notRemoteIpBlocks",
+    "trust_domains": "trustDomains",
+    "not_trust_domains": "notTrustDomains",
 }
 _L7_OF_OPERATION: Final = {
     "hosts": "hosts",
@@ -51,7 +54,7 @@ def is_listed(policy: security.AuthorizationPolicy) -> bool:
     return bool(policy.spec.selector.match_labels or policy.spec.targets)
 
 
-def selects(labels: security.Selector, namespace: str, is_of_mesh: bool, pod: Pod) -> bool:
+def selects(labels: WorkloadSelector, namespace: str, is_of_mesh: bool, pod: Pod) -> bool:
     """Whether a selector in a namespace means the pod; one of the root namespace reaches every namespace."""
     return (is_of_mesh or pod.namespace == namespace) and labels.match_labels.items() <= pod.labels.items()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import yaml
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from agent.documents import MAX_ALIASED, MAX_DEPTH, UnreadableError, load
 
 _KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
-_WORDS = _KEYS.filter(lambda word: word not in ("y", "Y", "n", "N"))  # booleans to kubectl, not to PyYAML
+# Without what kubectl takes for a boolean or a number, and PyYAML for a text: y, 1e3, 0o7.
+_WORDS = _KEYS.filter(lambda word: word not in ("y", "Y", "n", "N") and not re.match(r"[-+.]*[0-9]", word))
 _SCALARS = (
     st.none()
     | st.booleans()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.errors import Fault
@@ -23,3 +24,15 @@ def error(text: str, *path: str | int) -> Remark:
 def warning(text: str, *path: str | int) -> Remark:
     """The object can be used, and its author should know `text` of the field at `path`."""
     return Remark(Fault(path, text), False)
+
+
+def said(read: object, accepted: str) -> str:
+    """The text of a fault."""
+    shown = repr(read)
+    return f"read {shown if len(shown) <= 120 else shown[:117] + '...'}; accepted is {accepted}"
+
+
+def faulty(said_of_it: str | None, *path: str | int) -> Iterator[Remark]:
+    """An error if something was said of the value at `path`; nothing otherwise."""
+    if said_of_it is not None:
+        yield error(said_of_it, *path)

@@ -114,7 +114,7 @@ def _pod_with(container: Object) -> Object:
             {"apiVersion": "v1", "kind": "Pod"},
             "f: Pod without a name: metadata: missing; it is required; spec: missing",
         ),
-        ({"apiVersion": "v2", "kind": "Pod"}, "f: read apiVersion and kind 'v2 Pod'; accepted are v1 Namespace"),
+        ({"apiVersion": "v2", "kind": "Pod"}, "f: read apiVersion and kind 'v2 Pod'; accepted are v1 Pod"),
         ({"kind": ["Pod"]}, "f: read apiVersion and kind"),
     ],
 )

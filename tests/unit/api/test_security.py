@@ -44,7 +44,7 @@ def test_every_served_version_is_read(version: str) -> None:
 def test_every_field_is_read() -> None:
     source = {
         **{name: ["a"] for name in ("principals", "notPrincipals", "requestPrincipals", "notRequestPrincipals")},
-        **{name: ["a"] for name in ("namespaces", "notNamespaces")},
+        **{name: ["a"] for name in ("namespaces", "notNamespaces", "trustDomains", "notTrustDomains")},
         **{name: ["10.0.0.0/8"] for name in ("ipBlocks", "notIpBlocks", "remoteIpBlocks", "notRemoteIpBlocks")},
     }
     operation = {
@@ -141,12 +141,12 @@ def test_a_port_of_mutual_tls_is_a_number_whoever_wrote_it(port: int | str) -> N
         (
             a_policy(selector={"matchLabels": {"a": "b"}}, targetRefs=[{"kind": "Service", "name": "a"}]),
             "spec",
-            "accepted is one of selector and targetRefs",
+            "accepted is at most one of selector, targetRef, targetRefs",
         ),
         (
             a_policy(targetRefs=[{"kind": "Service", "name": "a", "namespace": "bank"}]),
-            "the object",
-            "spec.targetRefs: accepted is an object of the policy's own namespace",
+            "spec.targetRefs[0].namespace",
+            "accepted is no namespace",
         ),
         (
             a_policy(annotations={"weft.io/unenforceable": "deny"}),
