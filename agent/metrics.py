@@ -52,6 +52,11 @@ class ControllerMetrics:
         self.root_expiry = Gauge(
             "citadel_server_root_cert_expiry_timestamp", "Unix time at which the root expires", registry=registry
         )
+        self.admitted = Counter("galley_validation_passed", "Objects that admission let pass", registry=registry)
+        self.refused_objects = Counter("galley_validation_failed", "Objects that admission refused", registry=registry)
+        self.malformed_reviews = Counter(
+            "galley_validation_http_error", "Requests to admission that were no review", registry=registry
+        )
 
 
 class NodeMetrics:

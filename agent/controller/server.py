@@ -74,7 +74,7 @@ def utc_now() -> datetime:
 class ServerCertificate:
     """The server's own certificate, replaced at half of its life while connections go on.
 
-    gRPC asks for it at each handshake, from threads of its own.
+    gRPC asks for it at each handshake, from threads of its own. Each port has one of its own.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class ServerCertificate:
         self._turn = threading.Lock()
         self._renew_at = datetime.min.replace(tzinfo=UTC)
 
-    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """A new configuration when it is time for one, else None."""
+    def issue_if_due(self) -> tuple[str, str] | None:
+        """Key and chain, both PEM, when it is time for new ones, else None."""
         with self._turn:
             now = self._clock()
             if now < self._renew_at:
@@ -95,6 +95,14 @@ class ServerCertificate:
             key, chain = self._authority.issue_server(HOSTS, self._ttl, now)
             self._renew_at = now + self._ttl / 2
         logger.info("issued the server's own certificate", extra={"expires": now + self._ttl})
+        return key, chain
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """A new configuration when it is time for one, else None."""
+        issued = self.issue_if_due()
+        if issued is None:
+            return None
+        key, chain = issued
         return grpc.ssl_server_certificate_configuration([(key.encode(), chain.encode())])
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -144,7 +152,7 @@ class Services:
         try:
             caller = self._caller(context)
             auth.require_node_proxy(caller, self._trusted)
-            await self._discovery.serve(caller, requests, context.write)
+            await self._discovery.serve(caller, requests, context.write, context.peer())
         except WeftError as exc:
             await self._abort(context, exc)
 

@@ -1,0 +1,71 @@
+"""The answer to an API server is the answer of the offline check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.controller.admission import answer, configuration
+from agent.errors import InvalidObjectError
+
+STRICT: dict[str, Any] = {
+    "apiVersion": "security.istio.io/v1",
+    "kind": "PeerAuthentication",
+    "metadata": {"name": "strict", "namespace": "shop"},
+    "spec": {"mtls": {"mode": "STRICT"}},
+}
+BROKEN = {**STRICT, "spec": {"mtls": {"mode": "STRIKT"}}}
+
+
+def asked(found: object, operation: str = "CREATE", before: object = None) -> dict[str, Any]:
+    request = {"uid": "1", "operation": operation, "object": found, "oldObject": before}
+    told = answer({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+    response: dict[str, Any] = told["response"]
+    assert (told["apiVersion"], told["kind"], response.pop("uid")) == ("admission.k8s.io/v1", "AdmissionReview", "1")
+    return response
+
+
+def test_a_valid_object_is_let_pass() -> None:
+    assert asked(STRICT) == {"allowed": True}
+
+
+def test_an_invalid_object_is_refused_with_object_field_and_what_is_accepted() -> None:
+    response = asked(BROKEN)
+    assert response["allowed"] is False
+    assert (response["status"]["code"], response["status"]["reason"]) == (422, "Invalid")
+    assert response["status"]["message"].startswith("PeerAuthentication shop/strict: spec.mtls.mode: read 'STRIKT': ")
+
+
+def test_what_is_hardly_meant_is_let_pass_with_a_warning() -> None:
+    response = asked({**STRICT, "spec": {"mtls": {"mode": "DISABLE"}}})
+    assert response["allowed"] is True
+    assert response["warnings"][0].startswith("spec.mtls.mode: read DISABLE")
+
+
+def test_a_broken_object_that_is_stored_already_can_still_be_labelled() -> None:
+    labelled = {**BROKEN, "metadata": {**STRICT["metadata"], "labels": {"a": "b"}, "finalizers": []}}
+    response = asked(labelled, "UPDATE", BROKEN)
+    assert response["allowed"] is True
+    assert "STRIKT" in response["warnings"][0]
+
+
+def test_a_broken_object_cannot_be_changed_into_another_broken_one() -> None:
+    other = {**BROKEN, "spec": {"mtls": {"mode": "strict"}}}
+    assert asked(other, "UPDATE", BROKEN)["allowed"] is False
+
+
+def test_a_deletion_is_never_judged() -> None:
+    assert asked(None, "DELETE", BROKEN) == {"allowed": True}
+
+
+@pytest.mark.parametrize("review", [None, [], {}, {"request": 1}, {"request": {"uid": 1}}])
+def test_what_is_no_review_is_refused(review: object) -> None:
+    with pytest.raises(InvalidObjectError, match="no AdmissionReview"):
+        answer(review)
+
+
+def test_the_configuration_asks_for_every_group_that_is_validated() -> None:
+    [hook] = configuration("weft-validator", {"url": "https://x"}, "Ignore")["webhooks"]
+    assert hook["failurePolicy"] == "Ignore"
+    assert "gateway.networking.k8s.io" in hook["rules"][0]["apiGroups"]
