@@ -16,7 +16,12 @@ _COMMANDS = {
     "proxy": "agent.proxy.main:proxy",
     "controller": "agent.controller.main:controller",
     "lab": "agent.lab.main:lab",
+    "status": "agent.cli.status:status",
+    "explain": "agent.cli.explain:explain",
     "render": "agent.cli.render:render",
+    "dashboard": "agent.cli.dashboard:dashboard",
+    "analyze": "agent.cli.analyze:analyze",
+    "validate": "agent.cli.validate:validate",
     "version": "agent.cli.version:version",
 }
 

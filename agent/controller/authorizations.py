@@ -38,6 +38,10 @@ class Authorizations:
         """What policies ask for and node proxies cannot enforce as it is written."""
         return [text for key, shortfalls in sorted(self._shortfalls.items()) for text in _sentences(key, shortfalls)]
 
+    def shortfalls(self, key: Key) -> tuple[str, ...]:
+        """What of one policy is not enforced as it is written."""
+        return self._shortfalls.get(key, ())
+
     def _update_policy(self, key: Key, changed: list[Resource], removed: list[str]) -> None:
         name = "/".join(key)
         found = self._state.policies.get(key)

@@ -1,4 +1,7 @@
-"""The HTTP endpoints of metrics, health and state, on the debug port."""
+"""The HTTP endpoints of metrics, health and state, on the debug port.
+
+State names pods, nodes and policies, so it is told on the process's own loopback only.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from agent import admin, wire
+from agent.controller import overview
 from agent.controller.addresses import Addresses
 from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import ClusterState
@@ -41,14 +46,22 @@ class Endpoints:
         return [
             web.get("/metrics", self._answer_metrics),
             web.get("/readyz", self._answer_readiness),
-            web.get("/debug/syncz", self._answer_syncz),
-            web.get("/debug/problems", self._answer_problems),
+            *admin.only_local(
+                [
+                    web.get("/debug/syncz", self._answer_syncz),
+                    web.get("/debug/problems", self._answer_problems),
+                    web.get("/debug/policies", self._answer_policies),
+                ]
+            ),
         ]
 
     def problems(self) -> list[str]:
         """Everything in the cluster that cannot be used as it is."""
-        objects = [text for _, text in sorted(self._state.problems.items())]
-        return [*objects, *self._addresses.problems(), *self._authorizations.problems()]
+        return [*self._refused(), *self._addresses.problems(), *self._authorizations.problems()]
+
+    def _refused(self) -> list[str]:
+        """Objects that cannot be understood: what they last were stays in force."""
+        return [text for _, text in sorted(self._state.problems.items())]
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
         self._metrics.problems.set(len(self.problems()))
@@ -66,12 +79,17 @@ class Endpoints:
                 "synced": self._state.is_synced,
                 "resources": {url: len(each.resources) for url, each in self._discovery.catalogues.items()},
                 "proxies": [_proxy(session) for session in sessions],
+                "refused": self._refused(),
                 "problems": self.problems(),
             }
         )
 
     async def _answer_problems(self, request: web.Request) -> web.Response:
         return web.json_response(self.problems())
+
+    async def _answer_policies(self, request: web.Request) -> web.Response:
+        published = self._discovery.catalogues[wire.AUTHORIZATION_TYPE].resources
+        return web.json_response(overview.policy_rows(self._state, self._authorizations.shortfalls, published))
 
 
 def _proxy(session: Session) -> Json:

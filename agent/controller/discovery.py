@@ -50,13 +50,14 @@ class Discovery:
         for session in self.sessions:
             session.close()
 
-    async def serve(self, caller: Caller, requests: Requests, write: Write) -> None:
+    async def serve(self, caller: Caller, requests: Requests, write: Write, peer: str = "") -> None:
         """One proxy's stream, until either side ends it.
 
         write: returns when the transport has taken the response; it sets the pace.
+        peer: where the stream comes from, in gRPC's words.
         Raises ProtocolError when the proxy asks for what is not served.
         """
-        session = Session(caller, self.catalogues)
+        session = Session(caller, self.catalogues, peer)
         self.sessions.add(session)
         self._metrics.connected_proxies.set(len(self.sessions))
         try:

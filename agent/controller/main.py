@@ -13,10 +13,11 @@ import click
 from prometheus_client import CollectorRegistry
 
 from agent import admin, kube, logs, wire
-from agent.controller import auth, ca, server
+from agent.controller import auth, ca, server, webhook
 from agent.controller.addresses import Addresses
 from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import WATCHED, ClusterState
+from agent.controller.dashboard.pages import Pages
 from agent.controller.debug import Endpoints
 from agent.controller.discovery import Discovery
 from agent.controller.settings import Settings
@@ -59,11 +60,14 @@ async def run(settings: Settings) -> None:
         metrics=metrics,
     )
     credentials = server.ServerCertificate(authority).credentials()
-    routes = Endpoints(state, addresses, authorizations, discovery, metrics, registry).routes()
+    endpoints = Endpoints(state, addresses, authorizations, discovery, metrics, registry)
+    pages = Pages(state, authorizations, discovery, endpoints.problems, settings.trust_domain)
+    routes = [*endpoints.routes(), *pages.routes()]
     with _stop_signals() as stop, _first_error():
         async with (
             admin.serving(routes, host=None, port=wire.DEBUG_PORT),
             server.serving(services, credentials, wire.DISCOVERY_PORT),
+            webhook.serving(webhook.Webhook(metrics), server.ServerCertificate(authority), wire.WEBHOOK_PORT),
             asyncio.TaskGroup() as tasks,
         ):
             endless = [

@@ -29,6 +29,17 @@ def name_of(namespace: str, name: str) -> str:
     return f"{namespace}/{_PREFIX}{name}"
 
 
+def converted_name(policy: str) -> str | None:
+    """Of a policy's full name, the object that it alone comes from, as NAMESPACE/NAME; None for any other policy."""
+    namespace, _, name = policy.partition("/")
+    return f"{namespace}/{name.removeprefix(_PREFIX)}" if name.startswith(_PREFIX) else None
+
+
+def is_of_peers(policy: str) -> bool:
+    """Whether a policy of this full name comes from PeerAuthentications."""
+    return policy == STATIC_STRICT_NAME or converted_name(policy) is not None
+
+
 def is_wide(peer: PeerAuthentication) -> bool:
     """Whether it is for all of its namespace, or of the mesh."""
     return not peer.spec.selector.match_labels

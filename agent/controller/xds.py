@@ -116,8 +116,10 @@ class Subscription:
 class Session:
     """One proxy's stream."""
 
-    def __init__(self, caller: Caller, catalogues: Mapping[str, Catalogue]) -> None:
+    def __init__(self, caller: Caller, catalogues: Mapping[str, Catalogue], peer: str = "") -> None:
+        """peer: where the stream comes from, in gRPC's words."""
         self.caller = caller
+        self.peer = peer
         self.id = ""  # what the proxy calls itself: for people only
         self.subscriptions: dict[str, Subscription] = {}
         self.wake = asyncio.Event()

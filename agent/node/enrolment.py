@@ -30,6 +30,14 @@ FIRST_RETRY_SECONDS: Final = 0.1
 LAST_RETRY_SECONDS: Final = 15.0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a pod is that is enrolled or on the way; `problem` is why its last step failed, or empty."""
+
+    is_enrolled: bool
+    problem: str = ""
+
+
 @dataclass(slots=True)
 class _Case:
     """One pod's task and what it is about. Only the task writes `captured` and `problem`."""
@@ -59,6 +67,16 @@ class Enrolments:
     def uids(self) -> frozenset[PodUid]:
         """The pods that are enrolled or on the way."""
         return frozenset(self._cases)
+
+    @property
+    def standings(self) -> dict[PodUid, Standing]:
+        """How each of those is doing now."""
+        return {uid: Standing(case.captured.is_enrolled, str(case.problem or "")) for uid, case in self._cases.items()}
+
+    @property
+    def left(self) -> Mapping[PodUid, str]:
+        """Pods that are left as they are, by why."""
+        return self._reported
 
     async def adopt(self, living: Mapping[PodUid, Pod]) -> list[AddPod | KeepPod]:
         """Take over what an earlier agent enrolled. Returns the pods that the proxies have from it.

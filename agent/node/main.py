@@ -18,7 +18,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from agent import admin, handover, logs, metrics, wire
 from agent.errors import KernelError
 from agent.kube import StateDirectory
-from agent.node import cgroups, layout, removal
+from agent.model import NodeName
+from agent.node import cgroups, layout, listing, removal
 from agent.node.enrolment import Enrolments
 from agent.node.inventory import Inventory
 from agent.node.proxies import Proxies
@@ -77,7 +78,8 @@ async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: 
         measures = metrics.NodeMetrics(registry)
         registry.register(metrics.RedirectionCollector(kernel.counts))
         await stack.enter_async_context(admin.serving(_health(ready), host=None, port=wire.NODE_HEALTH_PORT))
-        await stack.enter_async_context(admin.serving(_metrics(registry), host=None, port=wire.DEBUG_PORT))
+        routes = [*_metrics(registry), *_pods(ready, lambda: _pod_rows(watch.inventory, settings.node, enrolments))]
+        await stack.enter_async_context(admin.serving(routes, host=None, port=wire.DEBUG_PORT))
         proxies = Proxies(kernel, lambda pid: proxy_cgroup(pid, enrolments.uids), measures)
         steps = Steps(
             kernel,
@@ -96,7 +98,8 @@ async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: 
             group.create_task(proxies.serve(handover.listen(settings.hand_over_socket)))
             ready.set()
 
-        await Watch(cluster, settings.node, enrolments, begin).follow()
+        watch = Watch(cluster, settings.node, enrolments, begin)
+        await watch.follow()
 
 
 def _health(ready: asyncio.Event) -> list[web.RouteDef]:
@@ -116,6 +119,19 @@ def _metrics(registry: CollectorRegistry) -> list[web.RouteDef]:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [web.get("/metrics", show)]
+
+
+def _pods(ready: asyncio.Event, rows: Callable[[], list[listing.Json]]) -> list[web.RouteDef]:
+    async def show(_: web.Request) -> web.Response:
+        if not ready.is_set():
+            raise web.HTTPServiceUnavailable(text="the cluster's pods are not known yet\n")
+        return web.json_response(rows())
+
+    return admin.only_local([web.get("/debug/pods", show)])
+
+
+def _pod_rows(inventory: Inventory, node: NodeName, enrolments: Enrolments) -> list[listing.Json]:
+    return listing.pod_rows(inventory, node, enrolments.standings, enrolments.left)
 
 
 if __name__ == "__main__":

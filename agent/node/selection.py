@@ -41,7 +41,7 @@ def select(
     for pod in candidates:
         if pod.namespace in EXCLUDED_NAMESPACES:
             continue
-        mode = _mode(pod, namespace_labels.get(pod.namespace, {}))
+        mode = mode_of(pod, namespace_labels.get(pod.namespace, {}))
         if mode not in DATAPLANE_MODES:
             accepted = ", ".join(DATAPLANE_MODES)
             problems[pod.uid] = f"label {DATAPLANE_MODE_LABEL}={mode} is not known; accepted are {accepted}"
@@ -54,5 +54,6 @@ def select(
     return Selection(wanted, problems)
 
 
-def _mode(pod: Pod, namespace_labels: Mapping[str, str]) -> str:
+def mode_of(pod: Pod, namespace_labels: Mapping[str, str]) -> str:
+    """What the pod's label says, or else its namespace's."""
     return pod.labels.get(DATAPLANE_MODE_LABEL) or namespace_labels.get(DATAPLANE_MODE_LABEL) or "none"

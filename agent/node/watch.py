@@ -36,6 +36,7 @@ class Watch:
         self._enrolments = enrolments
         self._on_first = on_first
         self._is_first = True
+        self.inventory = Inventory()  # the last that was whole, for whoever looks
 
     async def follow(self) -> None:
         """For ever. While the cluster is away, what is enrolled stays as it is."""
@@ -58,6 +59,7 @@ class Watch:
                         await self._on_first(inventory)
                         self._is_first = False
                 if is_whole:
+                    self.inventory = inventory
                     self._want(inventory)
 
     def _want(self, inventory: Inventory) -> None:

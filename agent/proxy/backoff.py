@@ -1,28 +1,15 @@
-"""How long to wait before trying again, and a task that does not die of an error."""
+"""A task that does not die of an error."""
 
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+
+from agent.backoff import Jitter, Sleep, delays, jitter
+
+__all__ = ["Jitter", "Sleep", "delays", "jitter", "supervise"]
 
 logger = logging.getLogger(__name__)
-
-Sleep = Callable[[float], Awaitable[None]]
-Jitter = Callable[[], float]
-
-
-def jitter() -> float:
-    """A factor between 0.75 and 1.25, so that many nodes do not call at the same moment."""
-    return random.uniform(0.75, 1.25)
-
-
-def delays(first: float, most: float, factor: Jitter = jitter) -> Iterator[float]:
-    """Seconds, without end: doubling from `first`, never more than `most`. After a success, begin a new one."""
-    delay = first
-    while True:
-        yield min(delay * factor(), most)
-        delay = min(delay * 2, most)
 
 
 async def supervise(name: str, work: Callable[[], Awaitable[None]], sleep: Sleep, factor: Jitter = jitter) -> None:

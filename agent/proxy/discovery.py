@@ -119,6 +119,11 @@ class Discovery:
         self._restored = False
         self._unsaved: set[str] = set()
         self._changed = asyncio.Event()
+        self.is_connected = False  # a stream is open on which the controller has answered
+
+    def versions(self, type_url: str) -> dict[str, str]:
+        """The resources in force, by name."""
+        return self._ledger.versions(type_url)
 
     async def run(self) -> None:
         """Load the saved state, then follow the controller, for ever."""
@@ -161,11 +166,13 @@ class Discovery:
                 while (response := await stream.receive()) is not None:
                     if not answered:
                         logger.info("discovery stream is open")
-                    answered = True
+                    answered = self.is_connected = True
                     await self._handle(stream, response)
             return answered, "Complete", "the controller has ended it"
         except WeftError as exc:
             return answered, "Error" if answered else "ConnectionError", str(exc)
+        finally:
+            self.is_connected = False
 
     async def _handle(self, stream: Stream, response: discovery_pb2.DeltaDiscoveryResponse) -> None:
         self._metrics.messages.labels(url=response.type_url).inc()

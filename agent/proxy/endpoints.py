@@ -25,6 +25,7 @@ Json = dict[str, object]
 
 _INDEX = """\
 GET  /config_dump        workloads, services, policies, certificates, settings
+GET  /status             how this proxy is doing: a short form of the dump, for `weft status`
 GET  /connections        open connections
 GET  /explain            what would become of a connection, and why
                          into a workload: ?destination=ADDRESS:PORT&source_ip=ADDRESS[&source=SPIFFE-ID]

@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from importlib import metadata
 
@@ -27,6 +28,7 @@ from agent.proxy.endpoints import Admin, metrics_routes, readiness_routes
 from agent.proxy.ledger import Node
 from agent.proxy.pods import Pods
 from agent.proxy.readiness import DISCOVERY, HANDOVER, Readiness
+from agent.proxy.report import Report
 from agent.proxy.saved import SavedState
 from agent.proxy.settings import Settings
 from agent.wire import ADMIN_PORT, METRICS_PORT, READINESS_PORT
@@ -81,10 +83,11 @@ async def _serve(settings: Settings, engine: Engine, stop: asyncio.Event) -> Non
         drain_seconds=settings.drain_seconds,
     )
     pages = Admin(engine, certificates.statuses, settings, version, stop.set)
+    report = Report(engine, discovery, certificates.statuses, readiness, version, time.time())
     async with (
         admin.serving(readiness_routes(readiness), host=None, port=READINESS_PORT),
         admin.serving(metrics_routes(registry), host=None, port=METRICS_PORT),
-        admin.serving(pages.routes(), host="127.0.0.1", port=ADMIN_PORT),
+        admin.serving([*pages.routes(), *report.routes()], host="127.0.0.1", port=ADMIN_PORT),
         asyncio.TaskGroup() as tasks,
     ):
         logger.info("node proxy is up", extra={"version": version, "workers": settings.workers})

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from agent.errors import PodNotReadyError
 from agent.metrics import NodeMetrics
 from agent.model import NodeName, Pod, PodUid
-from agent.node.enrolment import Enrolments
+from agent.node.enrolment import Enrolments, Standing
 from agent.node.layout import POD_OUTBOUND, POD_PREPARED, PodEntry
 
 
@@ -146,3 +146,17 @@ async def test_what_an_earlier_agent_enrolled_is_kept_and_the_rest_forgotten() -
         assert stage.kernel.entries == {7: enrolled}
         stage.enrolments.want({}, pods("1"))
         await stage.reach("withdraw 1")
+
+
+async def test_how_each_pod_is_doing_is_told() -> None:
+    async with Stage() as stage:
+        stage.steps.failing = {"1": "15001 is taken"}
+        stage.enrolments.want(pods("1", "2"), pods("1", "2"))
+        await settled(stage, 2)
+        await asyncio.sleep(0)
+        assert stage.enrolments.standings == {
+            PodUid("1"): Standing(False, "15001 is taken"),
+            PodUid("2"): Standing(True),
+        }
+        stage.enrolments.report({PodUid("3"): "label odd"})
+        assert stage.enrolments.left == {PodUid("3"): "label odd"}

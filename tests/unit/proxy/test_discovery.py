@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -16,8 +17,15 @@ NODE = Node("weft-proxy-1", "istio-system", "10.0.0.5", "node-1", "Kubernetes")
 class World:
     """A discovery client with everything around it fake."""
 
-    def __init__(self, controller: FakeController, *, sleeps: int = 100, saved: SavedState | None = None) -> None:
-        self.engine = FakeEngine()
+    def __init__(
+        self,
+        controller: FakeController,
+        *,
+        sleeps: int = 100,
+        saved: SavedState | None = None,
+        engine: FakeEngine | None = None,
+    ) -> None:
+        self.engine = engine or FakeEngine()
         self.controller = controller
         self.clock = FakeClock(sleeps)
         self.registry = CollectorRegistry()
@@ -118,3 +126,31 @@ async def test_what_comes_is_saved(tmp_path: Path) -> None:
         await world.controller.finished.wait()
         await until(lambda: saved.load(ADDRESS_TYPE) is not None)
     assert saved.load(ADDRESS_TYPE) == Update(ADDRESS_TYPE, "", (Resource("a", "1", b"raw"),))
+
+
+class Witness(FakeEngine):
+    """Looks whether discovery counts as connected whenever it is given something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bool] = []
+        self.discovery: Discovery | None = None
+
+    def apply(
+        self, type_url: str, changed: Sequence[tuple[str, bytes]], removed: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        assert self.discovery is not None
+        self.seen.append(self.discovery.is_connected)
+        return super().apply(type_url, changed, removed)
+
+
+async def test_it_is_connected_while_a_stream_is_open_that_has_been_answered() -> None:
+    engine = Witness()
+    controller = FakeController([a_response(AUTHORIZATION_TYPE, ("shop/allow", "v1", b""), nonce="1")])
+    world = World(controller, engine=engine)
+    engine.discovery = world.discovery
+    assert not world.discovery.is_connected
+    await world.to_the_end()
+    assert engine.seen == [True]
+    assert not world.discovery.is_connected
+    assert world.discovery.versions(AUTHORIZATION_TYPE) == {"shop/allow": "v1"}
