@@ -2,13 +2,14 @@
 # A lane that takes longer than its budget (seconds) is stopped and fails.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check unit engine kernel bench gen format clean
+.PHONY: help setup kubernetes demo test check unit engine kernel cluster bench gen format clean
 
 BIN := .venv/bin
 CHECK_BUDGET  := 420
 ENGINE_BUDGET := 600
 UNIT_BUDGET   := 60
 KERNEL_BUDGET := 900
+CLUSTER_BUDGET := 300
 CARGO := cargo --quiet
 CARGO_TEST := --manifest-path proxy/Cargo.toml --release --no-default-features
 
@@ -18,10 +19,13 @@ help: ## List the commands
 setup: ## Install what is missing and build the engine (the others call it)
 	@scripts/setup.sh
 
+kubernetes: ## Build the control plane that the cluster lane runs, once, outside the checkout
+	@scripts/kubernetes.sh
+
 demo: setup ## Bring up a mesh of two nodes and show it at work
 	@$(BIN)/python examples/shop/demo.py
 
-test: setup check engine unit kernel ## Run every lane
+test: setup kubernetes check engine unit kernel cluster ## Run every lane
 
 check: setup ## Format, lint, types, layers, generated files
 	timeout $(CHECK_BUDGET) scripts/check.sh
@@ -35,11 +39,15 @@ unit: setup ## Tests without root and network
 kernel: setup ## Tests with real namespaces, BPF and engine; needs root
 	timeout $(KERNEL_BUDGET) $(BIN)/python -m pytest tests/kernel
 
+cluster: setup kubernetes ## Tests with a real API server and etcd
+	timeout $(CLUSTER_BUDGET) $(BIN)/python -m pytest tests/cluster
+
 bench: setup ## Measure against direct TCP; writes bench/results.json
 	$(BIN)/python -m bench.main
 
-gen: setup ## Generate the protobuf stubs and the tables in the docs anew
+gen: setup ## Generate the protobuf stubs, the resource definitions and the tables in the docs anew
 	PATH=$(CURDIR)/$(BIN):$$PATH scripts/generate.sh .
+	$(BIN)/python scripts/crds.py
 	$(BIN)/python scripts/document.py
 
 format: setup ## Format everything

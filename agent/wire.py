@@ -19,6 +19,7 @@ WEBHOOK_PORT: Final = 15017
 METRICS_PORT: Final = 15020
 READINESS_PORT: Final = 15021
 NODE_HEALTH_PORT: Final = 8000
+DASHBOARD_PATH: Final = "/dashboard/"  # on the controller's DEBUG_PORT
 
 MARK_UPSTREAM: Final = 0x539  # the proxy's connections to the network
 MARK_LAST_HOP: Final = 0x53A  # the proxy's connections to the app, from the client's address

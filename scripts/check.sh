@@ -34,6 +34,7 @@ run 'Python types' mypy
 run 'Python layers' lint-imports
 run 'engine: typed face' python -m mypy.stubtest agent._engine
 run 'protobuf stubs' stubs_are_current
+run 'resource definitions' python scripts/crds.py --check
 run 'tables in the docs' python scripts/document.py --check
 run 'BPF format' clang-format --dry-run -Werror bpf/*.c bpf/*.h
 run 'Rust format' cargo fmt --manifest-path proxy/Cargo.toml --all --check

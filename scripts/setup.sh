@@ -10,6 +10,7 @@ PACKAGES=(
   curl nginx-light redis-server                            # the example shop
   iperf3 sockperf                                          # benchmarks
   clang-format                                             # formatting of the BPF programs
+  prometheus chromium-headless-shell fonts-dejavu-core     # tests of the metrics and of the page
 )
 STAMP=.venv/.set-up
 STEPS=4

@@ -16,15 +16,16 @@ from agent.api.fields import not_empty
 from agent.api.strict import StrictPart, rule
 
 _L4_KEYS: Final = ("source.ip", "source.namespace", "source.principal", "destination.ip", "destination.port")
-_L7_KEYS: Final = (
+_OTHER_KEYS: Final = (  # which node proxies do not judge
     "remote.ip",
     "request.auth.principal",
     "request.auth.audiences",
     "request.auth.presenter",
     "connection.sni",
     "source.trustDomain",
+    "source.serviceAccount",
 )
-_L7_KEYS_WITH_ARGUMENT: Final = re.compile(r"(request\.headers|request\.auth\.claims|experimental\.envoy\.filters)\S*")
+_KEYS_WITH_ARGUMENT: Final = re.compile(r"(request\.headers|request\.auth\.claims|experimental\.envoy\.filters)\S*")
 _BLOCK_KEYS: Final = ("source.ip", "destination.ip", "remote.ip")
 
 
@@ -195,8 +196,8 @@ class Condition(StrictPart):
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Self:
-        if not (self.is_l4 or self.key in _L7_KEYS or _L7_KEYS_WITH_ARGUMENT.fullmatch(self.key)):
-            accepted = ", ".join((*_L4_KEYS, *_L7_KEYS))
+        if not (self.is_l4 or self.key in _OTHER_KEYS or _KEYS_WITH_ARGUMENT.fullmatch(self.key)):
+            accepted = ", ".join((*_L4_KEYS, *_OTHER_KEYS))
             raise ValueError(f"key: accepted are {accepted}, request.headers[…], request.auth.claims[…]")
         for value in (*self.values, *self.not_values):
             self._check(value)
@@ -209,7 +210,9 @@ class Condition(StrictPart):
             _port(value)
         elif self.key == "source.principal":
             _principal(value)
-        elif self.key == "source.namespace":
+        elif self.key == "source.serviceAccount":
+            _account(value)
+        elif self.key in ("source.namespace", "source.trustDomain"):
             _pattern(value)
 
 

@@ -14,8 +14,6 @@ import click
 from agent import wire
 from agent.cli import reach
 
-PATH = "/dashboard/"
-
 
 @click.command()
 @click.option("--lab", metavar="NAME", help="Which lab, when several run.")
@@ -37,7 +35,7 @@ async def _serve(mesh: reach.Mesh, port: int, opens: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with reach.forwarded(mesh, reach.CONTROLLER, wire.DEBUG_PORT, port) as local:
-        address = f"http://127.0.0.1:{local}{PATH}"
+        address = f"http://127.0.0.1:{local}{wire.DASHBOARD_PATH}"
         click.echo(f"{address}\nCtrl-C ends it.")
         if opens:
             with contextlib.suppress(webbrowser.Error):  # the address is printed

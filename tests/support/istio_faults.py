@@ -112,9 +112,14 @@ BAD: list[tuple[str, Object, str, str]] = [
     ("Gateway", {"servers": [{"hosts": ["*"]}]}, "spec.servers[0].port", "missing; it is required"),
     ("Gateway", _server(credentialName="a", credentialNames=["b"]), "spec.servers[0].tls", "at most one of"),
     ("Gateway", _server(credentialNames=[]), "spec.servers[0].tls.credentialNames", "at least 1"),
-    ("Gateway", _server(credentialNames=["a", "b", "c"]), "spec.servers[0].tls.credentialNames", "at most 2"),
+    (
+        "Gateway",
+        _server(credentialNames=["a", "b", "c"]),
+        "spec.servers[0].tls.credentialNames",
+        "accepted are at most 2 items",
+    ),
     ("Gateway", _server(minProtocolVersion="1.2"), "spec.servers[0].tls.minProtocolVersion", "accepted is 'TLS_AUTO'"),
-    ("ServiceEntry", {"hosts": []}, "spec.hosts", "at least 1"),
+    ("ServiceEntry", {"hosts": []}, "spec.hosts", "read []: accepted are at least 1 item"),
     ("ServiceEntry", {"hosts": ["*"]}, "spec.hosts[0]", "read '*': accepted is a host, but '*'"),
     ("ServiceEntry", _entry(addresses=["10.0.0.0/8"]), "spec", "addresses: a CIDR block is accepted with resolution"),
     ("ServiceEntry", _entry(resolution="NONE", endpoints=[{"address": "a"}]), "spec", "endpoints: not accepted"),
@@ -166,7 +171,7 @@ BAD: list[tuple[str, Object, str, str]] = [
         "WorkloadGroup",
         {"template": {}, "probe": {"httpGet": {"port": 1, "httpHeaders": [{"name": "a b"}]}}},
         "spec.probe.httpGet.httpHeaders[0].name",
-        "should match pattern",
+        "accepted is a text that matches the pattern '^[-_A-Za-z0-9]+$'",
     ),
     (
         "WorkloadGroup",
@@ -208,7 +213,7 @@ BAD: list[tuple[str, Object, str, str]] = [
         "accepted are keys of labels",
     ),
     ("AuthorizationPolicy", {"selector": {}, "targetRefs": [SERVICE]}, "spec", "at most one of selector, targetRef"),
-    ("AuthorizationPolicy", {"targetRefs": []}, "spec.targetRefs", "accepted is at least one"),
+    ("AuthorizationPolicy", {"targetRefs": []}, "spec.targetRefs", "read []: accepted is at least one"),
     ("AuthorizationPolicy", {"action": "CUSTOM"}, "spec", "provider: accepted with action CUSTOM, which needs it"),
     (
         "AuthorizationPolicy",
@@ -254,11 +259,16 @@ BAD: list[tuple[str, Object, str, str]] = [
         "spec.jwtRules[0].jwksUri",
         "accepted is a URL of http or https",
     ),
-    ("RequestAuthentication", {"jwtRules": [{"issuer": ""}]}, "spec.jwtRules[0].issuer", "at least 1 character"),
+    (
+        "RequestAuthentication",
+        {"jwtRules": [{"issuer": ""}]},
+        "spec.jwtRules[0].issuer",
+        "accepted is a text of at least 1 character",
+    ),
     (
         "RequestAuthentication",
         {"jwtRules": [{"outputClaimToHeaders": [{"claim": "a", "header": "x y"}]}]},
         "spec.jwtRules[0].outputClaimToHeaders[0].header",
-        "should match pattern",
+        "accepted is a text that matches the pattern '^[-_A-Za-z0-9]+$'",
     ),
 ]

@@ -1,8 +1,10 @@
 """Reading a MeshConfig as Istio reads it, and saying what Istio keeps to itself.
 
-A field that nobody knows does not take the mesh's settings away: it may be one of a newer
-release. Istio drops it in silence; here it is dropped and named, for the log of a running mesh,
-and for a check of the text to refuse. What is known and wrong is refused by both.
+Two faults do not take the mesh's settings away: a field that nobody knows, which may be one of a
+newer release, and an extension provider that is broken, which may be one that nobody uses. Istio
+drops the first in silence and the second with a line in its log. Here both are left out and
+named, for the log of a running mesh, and for a check of the text to refuse; who names a provider
+that was left out finds none of that name. Everything else that is wrong is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pydantic import ValidationError
 from agent.api.faults import faults_of, in_words
 from agent.api.mesh_config.mesh import MeshConfig
 from agent.api.mesh_config.networks import MeshNetworks
+from agent.api.mesh_config.providers import ExtensionProvider
 from agent.api.mesh_config.proxy import ProxyConfig
 from agent.api.strict import StrictPart
 from agent.errors import Fault, InvalidObjectError
@@ -33,10 +36,10 @@ _WORD: Final = re.compile(r"_(.)")
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[M]):
-    """What was read; `unknown` are the fields that nobody knows and that were left out."""
+    """What was read, and the faults of what was left out."""
 
     value: M
-    unknown: tuple[Fault, ...] = ()
+    left_out: tuple[Fault, ...] = ()
 
 
 def read_mesh_config(given: object, where: str) -> Reading[MeshConfig]:
@@ -46,18 +49,24 @@ def read_mesh_config(given: object, where: str) -> Reading[MeshConfig]:
     in JSON or with underscores. where: the file or ConfigMap, for the error. Raises
     InvalidObjectError naming each field that is wrong.
     """
-    return _read(MeshConfig, given, where)
+    fields = _json_names({} if given is None else given)
+    providers = fields.get("extensionProviders") if isinstance(fields, Mapping) else None
+    if not isinstance(fields, Mapping) or not isinstance(providers, list):
+        return _read(MeshConfig, fields, where)
+    usable, left_out = _usable(providers)
+    reading = _read(MeshConfig, {**fields, "extensionProviders": usable}, where)
+    return Reading(reading.value, (*reading.left_out, *left_out))
 
 
 def read_mesh_networks(given: object, where: str) -> Reading[MeshNetworks]:
     """The networks of a mesh, from the YAML under key `meshNetworks`; else as read_mesh_config."""
-    return _read(MeshNetworks, given, where)
+    return _read(MeshNetworks, _json_names({} if given is None else given), where)
 
 
 def read_proxy_config(given: object, mesh: MeshConfig, where: str) -> Reading[ProxyConfig]:
     """A pod's own settings, of its annotation proxy.istio.io/config, laid over those of the mesh."""
-    own = _read(ProxyConfig, given, where)
-    return Reading(_laid_over(own.value, mesh.default_config), own.unknown)
+    own = _read(ProxyConfig, _json_names({} if given is None else given), where)
+    return Reading(_laid_over(own.value, mesh.default_config), own.left_out)
 
 
 def _laid_over(own: ProxyConfig, below: ProxyConfig) -> ProxyConfig:
@@ -72,18 +81,41 @@ def _laid_over(own: ProxyConfig, below: ProxyConfig) -> ProxyConfig:
     return below.model_copy(update=changes)
 
 
-def _read(model: type[M], given: object, where: str) -> Reading[M]:
-    fields = {} if given is None else _json_names(given)
+def _usable(providers: list[object]) -> tuple[list[ExtensionProvider], list[Fault]]:
+    """Those that can be used, and what is wrong with the others or unknown in these."""
+    usable: list[ExtensionProvider] = []
+    left_out: list[Fault] = []
+    for place, provider in enumerate(providers):
+        try:
+            value, unknown = _validated(ExtensionProvider, provider)
+            usable.append(value)
+        except ValidationError as exc:
+            unknown = faults_of(exc)
+        left_out += [Fault(("extensionProviders", place, *fault.path), fault.text) for fault in unknown]
+    return usable, left_out
+
+
+def _read(model: type[M], fields: object, where: str) -> Reading[M]:
+    try:
+        value, unknown = _validated(model, fields)
+    except ValidationError as exc:
+        faults = faults_of(exc)
+        raise InvalidObjectError(f"{where}: {model.__name__}: {in_words(faults)}", faults) from exc
+    return Reading(value, tuple(unknown))
+
+
+def _validated(model: type[M], fields: object) -> tuple[M, list[Fault]]:
+    """The value without its unknown fields, and these; ValidationError if anything else is wrong."""
     unknown: list[Fault] = []
     while True:
         try:
-            return Reading(model.model_validate(fields), tuple(unknown))
+            return model.model_validate(fields), unknown
         except ValidationError as exc:
-            faults = faults_of(exc)
             if any(detail["type"] != "extra_forbidden" for detail in exc.errors(include_url=False)):
-                raise InvalidObjectError(f"{where}: {model.__name__}: {in_words(faults)}", faults) from exc
-        unknown += faults
-        for fault in faults:
+                raise
+            found = faults_of(exc)
+        unknown += found
+        for fault in found:
             fields = _without(fields, fault.path)
 
 

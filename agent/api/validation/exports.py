@@ -23,3 +23,10 @@ def of_export(namespaces: Sequence[str], own: str, *, may_be_nobody: bool = Fals
             yield error(f"read {written!r} among others; accepted is {written!r} alone", *_FIELD, number)
         elif not alone and formats.name_of_label(namespace):
             yield error(said(written, "'.', '*' or a namespace's name"), *_FIELD, number)
+
+
+def of_export_of_some_callers(namespaces: Sequence[str], own: str) -> Iterator[Remark]:
+    """A rule for chosen callers, who are all in its own namespace, cannot be seen elsewhere."""
+    for number, namespace in enumerate(namespaces):
+        if namespace not in (".", own):
+            yield error(said(namespace, "'.' beside a workloadSelector"), *_FIELD, number)

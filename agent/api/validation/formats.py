@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from datetime import timedelta
 from typing import Final
 
 import re2
 
 from agent.api.validation.remarks import said
 
-LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.IGNORECASE)
+UNIX: Final = "unix://"  # before the path of a socket, where an address is due
+
+LABEL: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+_WILD_LABEL: Final = re.compile(r"\*-?[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?")
 _SUBDOMAIN_LENGTH: Final = 253
-_HEADER: Final = re.compile(r"[-_A-Za-z0-9]+")
+_HEADER: Final = re.compile(r"[-!#$%&'*+.^_`|~A-Za-z0-9]+")  # RFC 9110, 5.6.2: tchar
+# What Envoy's formatter takes for a command: its name, arguments, a longest length.
+_COMMANDS: Final = re.compile(r"([^%]|%%|%[A-Z0-9_]+(\([^)]*\))?(:[0-9]+)?%)*")
 _TEXT_OF_HEADER: Final = re.compile("[^\x00-\x08\x0a-\x1f\x7f]*")
 _LABEL_KEY: Final = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
@@ -29,24 +35,35 @@ def host(value: str) -> str | None:
         return said(value, f"a host of 1 to {_SUBDOMAIN_LENGTH} characters")
     if not all(LABEL.fullmatch(label) for label in labels):
         return said(value, "a DNS name of labels such as reviews.shop.svc.cluster.local")
+    if labels[-1].isdigit():
+        return said(value, "a DNS name, the last label of which is no number")
     return None
 
 
 def host_or_wildcard(value: str) -> str | None:
     """A DNS name of which the first label may be or begin with *."""
-    if value == "*":
-        return None
-    first, _, rest = value.partition(".")
+    first, dot, rest = value.partition(".")
     if not first.startswith("*"):
-        return host(value)
-    if len(first) > 1 and not re.fullmatch(r"[-a-z0-9]*[a-z0-9]", first[1:], re.IGNORECASE):
+        return None if LABEL.fullmatch(value) else host(value)
+    is_wild = first == "*" or (len(first) < 64 and _WILD_LABEL.fullmatch(first))
+    if not is_wild or (dot and host(rest)):
         return said(value, "a wildcard such as *.example.com")
-    return host(rest) and said(value, "a wildcard such as *.example.com") if rest else None
+    return None
+
+
+def is_partial_wildcard(value: str) -> bool:
+    """Whether it is a wildcard within a label, such as *-v1.example.com."""
+    return value.startswith("*") and value != "*" and not value.startswith("*.")
 
 
 def name_of_label(value: str) -> str | None:
-    """A DNS label, as names of namespaces, subsets and gateways are."""
+    """A DNS label in lower case, as names of objects are."""
     return None if LABEL.fullmatch(value) and value == value.lower() else said(value, "a DNS label, such as v1")
+
+
+def label_of_name(value: str) -> str | None:
+    """A DNS label in any case, as names of subsets and ports are."""
+    return None if LABEL.fullmatch(value) else said(value, "a DNS label, such as v1")
 
 
 def is_address(value: str) -> bool:
@@ -70,15 +87,27 @@ def block(value: str) -> str | None:
     return None
 
 
+def socket(value: str) -> str | None:
+    """What stands after unix://: an absolute path, or @ and a name of Linux' abstract ones."""
+    if value.startswith("@") or (value.startswith("/") and not value.endswith("/")):
+        return None
+    return said(UNIX + value, "unix:// and an absolute path of a file, or unix://@ and a name")
+
+
+def duration(value: timedelta) -> str | None:
+    """Istio and Envoy count in whole milliseconds."""
+    return said(str(value), "a duration in whole milliseconds") if value.microseconds % 1000 else None
+
+
 def header_name(value: str) -> str | None:
-    return None if _HEADER.fullmatch(value) else said(value, "a header's name: letters, digits, - and _")
+    return None if _HEADER.fullmatch(value) else said(value, "a header's name, of RFC 9110")
 
 
 def header_value(value: str) -> str | None:
     """What Envoy may be told to put into a header: %COMMAND% and %% besides plain text."""
     if not _TEXT_OF_HEADER.fullmatch(value):
         return said(value, "a text without control characters")
-    if re.fullmatch(r"([^%]|%%|%[A-Z0-9_]+(\([^()%]*\))?(:[0-9]+)?%)*", value) is None:
+    if _COMMANDS.fullmatch(value) is None:
         return said(value, "a text in which % stands doubled, or around one of Envoy's commands: %HOSTNAME%")
     return None
 

@@ -18,6 +18,7 @@ Point = tuple[float, float]  # column and row; rows of all columns have their mi
 Place = str | tuple[str, str, int]  # a node, or where an edge passes a column
 
 _SWEEPS: Final = 4
+_PASSING: Final = 0.5  # height of a place that an edge takes; a node's is 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _without_cycles(nodes: Sequence[str], edges: Sequence[Edge]) -> list[Edge]:
 
 
 def _columns(nodes: Sequence[str], edges: Iterable[Edge]) -> dict[str, int]:
-    """For each node the longest way from where nobody calls."""
+    """For each node the longest way from where nobody calls; who is not called stands next to whom it calls."""
     before: dict[str, list[str]] = {node: [] for node in nodes}
     after: dict[str, list[str]] = {node: [] for node in nodes}
     for source, destination in edges:
@@ -88,7 +89,8 @@ def _columns(nodes: Sequence[str], edges: Iterable[Edge]) -> dict[str, int]:
             missing[following] -= 1
             if not missing[following]:
                 ready.append(following)
-    return found
+    entries = {node: min(found[callee] for callee in after[node]) - 1 for node in nodes if not before[node]}
+    return found | entries
 
 
 def _chain(edge: Edge, column_of: Mapping[str, int]) -> list[Place]:
@@ -132,7 +134,12 @@ def _middle(rows: Sequence[float], otherwise: float) -> float:
 
 
 def _spread(column: Sequence[Place]) -> list[tuple[Place, float]]:
-    return [(place, row - (len(column) - 1) / 2) for row, place in enumerate(column)]
+    """The rows of a column's places, with its middle at 0. A passing edge takes less room than a node."""
+    heights = [1.0 if isinstance(place, str) else _PASSING for place in column]
+    below = list(itertools.accumulate(heights, initial=0.0))
+    return [
+        (place, start + (height - below[-1]) / 2) for place, height, start in zip(column, heights, below, strict=False)
+    ]
 
 
 def _grid(alone: Sequence[str], placed: Mapping[str, Point]) -> dict[str, Point]:

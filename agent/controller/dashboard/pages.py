@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib import resources
-from importlib.resources.abc import Traversable
+from importlib import metadata, resources
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from aiohttp import web
@@ -25,14 +25,16 @@ from agent.controller.discovery import Discovery
 
 Json = dict[str, object]
 
-PATH: Final = "/dashboard"
+PLOTLY: Final = PurePosixPath("plotly/package_data/plotly.min.js")
+_PLOTLY_SECONDS: Final = 3600  # a browser may keep it: it is large and changes with an upgrade only
+_SCRIPT: Final = "text/javascript"
 _FILES: Final = {
     "": ("index.html", "text/html"),
     "page.css": ("page.css", "text/css"),
-    "page.js": ("page.js", "text/javascript"),
-    "picture.js": ("picture.js", "text/javascript"),
-    "panel.js": ("panel.js", "text/javascript"),
-    "numbers.js": ("numbers.js", "text/javascript"),
+    "page.js": ("page.js", _SCRIPT),
+    "picture.js": ("picture.js", _SCRIPT),
+    "panel.js": ("panel.js", _SCRIPT),
+    "numbers.js": ("numbers.js", _SCRIPT),
 }
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -52,46 +54,45 @@ class Pages:
         discovery: Discovery,
         problems: Callable[[], list[str]],
         trust_domain: str,
-        scraper: Scraper | None = None,
     ) -> None:
         self._state = state
         self._authorizations = authorizations
         self._discovery = discovery
         self._problems = problems
         self._trust_domain = trust_domain
-        self._scraper = scraper or Scraper(lambda: discovery.sessions)
+        self._scraper = Scraper(lambda: discovery.sessions)
 
     def routes(self) -> Sequence[web.RouteDef]:
         return admin.only_local(
             [
-                web.get(PATH, self._redirect),
-                web.get(f"{PATH}/graph.json", self._answer_graph),
-                web.get(f"{PATH}/workload.json", self._answer_workload),
-                web.get(f"{PATH}/{{file:[a-z.]*}}", self._answer_file),
+                web.get(wire.DASHBOARD_PATH.rstrip("/"), self._redirect),
+                web.get(f"{wire.DASHBOARD_PATH}graph.json", self._answer_graph),
+                web.get(f"{wire.DASHBOARD_PATH}workload.json", self._answer_workload),
+                web.get(f"{wire.DASHBOARD_PATH}{{file:[a-z.]*}}", self._answer_file),
             ]
         )
 
     async def _redirect(self, request: web.Request) -> web.Response:
-        raise web.HTTPFound(f"{PATH}/")
+        raise web.HTTPFound(wire.DASHBOARD_PATH)
 
     async def _answer_file(self, request: web.Request) -> web.Response:
         name = request.match_info["file"]
-        if name == "plotly.min.js":
-            body = await asyncio.to_thread((resources.files("plotly") / "package_data" / name).read_bytes)
-            # The page asks for it by version, so a browser may keep it.
-            headers = {**_HEADERS, "Cache-Control": "private, max-age=86400"}
-            return web.Response(body=body, content_type="text/javascript", charset="utf-8", headers=headers)
+        if name == PLOTLY.name:
+            # A package of Python's that is never imported: only this file of it is wanted.
+            found = Path(str(metadata.distribution("plotly").locate_file(PLOTLY)))
+            headers = {**_HEADERS, "Cache-Control": f"private, max-age={_PLOTLY_SECONDS}"}
+            return web.Response(body=await asyncio.to_thread(found.read_bytes), content_type=_SCRIPT, headers=headers)
         if name not in _FILES:
             raise web.HTTPNotFound(text=f"{request.path}: there is no such file\n")
         file, content_type = _FILES[name]
-        body = await asyncio.to_thread(_static(file).read_bytes)
+        body = await asyncio.to_thread((resources.files(__package__) / "static" / file).read_bytes)
         return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_HEADERS)
 
     async def _answer_graph(self, request: web.Request) -> web.Response:
         before, now = await self._scraper.observe()
-        known = graph.workloads(found.pod for found in self._state.candidates.values())
+        pods = [found.pod for found in self._state.candidates.values()]
         # Off the event loop: discovery must not wait for a picture.
-        picture = await asyncio.to_thread(_picture, before, now, known)
+        picture = await asyncio.to_thread(_picture, before, now, pods)
         published = self._discovery.catalogues[wire.AUTHORIZATION_TYPE].resources
         verdicts = readings.verdicts(now.readings.values())
         policies = details.policy_list(self._state, self._authorizations.shortfalls, published, verdicts)
@@ -118,7 +119,8 @@ class Pages:
         return _json(details.workload(self._state, pods, self._trust_domain))
 
 
-def _picture(before: Round | None, now: Round, known: dict[Party, list[model.Pod]]) -> Json:
+def _picture(before: Round | None, now: Round, pods: Sequence[model.Pod]) -> Json:
+    known = graph.workloads(pods)
     rates = readings.rates(before.readings, now.readings) if before is not None else {}
     edges = traffic.edges(readings.totals(now.readings.values()), rates)
     return graph.as_json(graph.assemble(known, edges), known)
@@ -126,7 +128,3 @@ def _picture(before: Round | None, now: Round, known: dict[Party, list[model.Pod
 
 def _json(body: Json) -> web.Response:
     return web.json_response(body, headers=_HEADERS)
-
-
-def _static(name: str) -> Traversable:
-    return resources.files(__package__) / "static" / name

@@ -49,6 +49,12 @@ def test_all_faults_are_told_at_once() -> None:
     ]
 
 
+def test_a_list_is_not_also_too_short_for_items_that_are_at_fault() -> None:
+    with pytest.raises(InvalidObjectError) as caught:
+        parse(an_object("ServiceEntry", {"hosts": ["*"]}), "f")
+    assert [fault.field for fault in caught.value.faults] == ["spec.hosts[0]"]
+
+
 def test_absent_scalars_are_protobufs_and_absent_wrappers_are_none() -> None:
     rule = parse(an_object("DestinationRule", {"host": "a", "trafficPolicy": {"outlierDetection": {}}}), "f")
     assert isinstance(rule, DestinationRule)

@@ -153,7 +153,14 @@ def test_a_dry_run_is_told_as_such() -> None:
         ),
         *(
             ({"from": [{"source": {"namespaces": ["a"], name: ["10.0.0.1"]}}]}, f"from[0].source.{name}")
-            for name in ("requestPrincipals", "notRequestPrincipals", "remoteIpBlocks", "notRemoteIpBlocks")
+            for name in (
+                "requestPrincipals",
+                "notRequestPrincipals",
+                "remoteIpBlocks",
+                "notRemoteIpBlocks",
+                "trustDomains",
+                "notTrustDomains",
+            )
         ),
         *(
             ({**FRONTEND, "when": [{"key": key, "values": ["10.0.0.1"]}]}, f"when[0].key {key}")
@@ -165,6 +172,8 @@ def test_a_dry_run_is_told_as_such() -> None:
                 "request.auth.presenter",
                 "request.headers[x]",
                 "request.auth.claims[iss]",
+                "source.trustDomain",
+                "source.serviceAccount",
             )
         ),
     ],

@@ -1,8 +1,7 @@
 // Numbers as people read them.
 
 export function short(value) {
-  if (value === 0) return "0";
-  if (value < 10) return value.toFixed(value < 0.1 ? 2 : 1);
+  if (value < 10 && !Number.isInteger(value)) return value.toFixed(value < 0.1 ? 2 : 1);
   return Math.round(value).toLocaleString("en");
 }
 

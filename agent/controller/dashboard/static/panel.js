@@ -25,7 +25,7 @@ function el(tag, properties, ...children) {
 
 const section = (title, ...children) => (children.flat().length ? [el("h3", {}, title), ...children.flat()] : []);
 const badge = (text, name) => el("span", { className: `badge ${name}` }, text);
-const table = (rows) => el("table", {}, rows.map(([name, ...values]) =>
+const table = (rows) => el("table", { className: rows.every((row) => row.length === 2) ? "facts" : "" }, rows.map(([name, ...values]) =>
   el("tr", {}, el("th", {}, name), values.map((value) => el("td", { className: values.length > 1 ? "number" : "" }, value)))));
 
 function item(choose, chosen, title, ...below) {

@@ -13,11 +13,11 @@ const SPACES = 8; // colours of namespaces, see page.css
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const isSame = (chosen, kind, id) => chosen !== null && chosen.kind === kind && chosen.id === id;
 
-// plotly.js takes some HTML in texts; names must stay what they are.
-export const escaped = (text) => String(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+// plotly.js takes some HTML in texts, and %{…} in templates; names must stay what they are.
+export const escaped = (text) => String(text).replace(/[&<>"'%]/g, (character) => `&#${character.charCodeAt(0)};`);
 
 export function nodeName(node) {
-  return node.kind === "outside" ? "unknown to the mesh" : node.name;
+  return node.kind === "outside" ? "outside" : node.name;
 }
 
 function spaceColours(graph) {
@@ -28,19 +28,19 @@ function spaceColours(graph) {
 export function draw(place, graph, chosen, choose) {
   const at = new Map(graph.nodes.map((node) => [node.id, [node.column * COLUMN, -node.row * ROW]]));
   const pairs = new Set(graph.edges.map((edge) => edge.id));
+  const sight = fit(place, [...at.values(), ...graph.edges.flatMap((edge) => edge.route.map(([x, y]) => [x * COLUMN, -y * ROW]))]);
   const lines = graph.edges.map((edge) => ({ edge, points: path(edge, at, pairs), dim: isDim(edge, chosen) }));
-  const traces = [...lines.map(edgeTrace), nodeTrace(graph, at, chosen), ...textTraces(graph, at)];
-  const ranges = fit(place, [...at.values(), ...lines.flatMap(({ points }) => points)]);
+  const traces = [...lines.map((line) => edgeTrace(line, sight.size)), targetTrace(lines), nodeTrace(graph, at, chosen, sight.size), ...textTraces(graph, at, sight.size)];
   const labelled = lines.filter(({ edge, dim }) => edge.active && !dim);
   const layout = {
-    ...ranges.axes,
+    ...sight.axes,
     annotations: labelled.map(({ edge, points }) => label(edge, pointAlong(points, labelPlace(edge, labelled)))),
     dragmode: "pan", hovermode: "closest", hoverdistance: 14, showlegend: false,
     margin: { l: 0, r: 0, t: 0, b: 0 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, color: colour("text"), size: 13 },
     hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("text") }, align: "left" },
-    uirevision: ranges.key,
+    uirevision: sight.key,
   };
   Plotly.react(place, traces, layout, { displayModeBar: false, scrollZoom: true, responsive: true, doubleClick: "reset" });
   listen(place, choose);
@@ -50,7 +50,7 @@ function listen(place, choose) {
   place.removeAllListeners("plotly_click");
   place.removeAllListeners("plotly_clickannotation");
   place.on("plotly_click", ({ points: [point] }) => {
-    const [kind, id] = Array.isArray(point.customdata) ? point.customdata : point.data.meta;
+    const [kind, id] = point.customdata;
     choose({ kind, id });
   });
   place.on("plotly_clickannotation", ({ annotation }) => choose({ kind: "edge", id: annotation.name }));
@@ -107,27 +107,38 @@ function smooth(stops) {
   return points;
 }
 
-function edgeTrace({ edge, points, dim }) {
+function edgeTrace({ edge, points, dim }, scale) {
   const shade = colour(edge.active ? edgeColour(edge) : "idle");
   const last = points.length - 1;
   const size = points.map((_, number) => (number === last ? 13 : 0));
   return {
-    type: "scatter", mode: "lines+markers", name: edge.id, meta: ["edge", edge.id],
+    type: "scatter", mode: "lines+markers", name: edge.id, hoverinfo: "skip",
     x: points.map(([x]) => x), y: points.map(([, y]) => y),
     line: { color: shade, width: width(edge), dash: edge.active ? "solid" : "dot", backoff: 0 },
-    marker: { color: shade, size, opacity: 1, symbol: "arrow", angleref: "previous", standoff: NODE / 2 + 1, line: { width: 0 } },
+    marker: { color: shade, size, opacity: 1, symbol: "arrow", angleref: "previous", standoff: NODE * scale / 2 + 1, line: { width: 0 } },
     opacity: dim ? 0.18 : 1,
-    hovertemplate: `${hover(edge)}<extra></extra>`,
+  };
+}
+
+// Unseen points along the edges, for the mouse; not near the ends, which belong to the nodes.
+function targetTrace(lines) {
+  const along = lines.flatMap(({ edge, points }) =>
+    points.slice(Math.ceil(points.length * 0.15), Math.floor(points.length * 0.85)).map((point) => ({ edge, point })));
+  return {
+    type: "scatter", mode: "markers", name: "targets", marker: { size: 12, opacity: 0 },
+    x: along.map(({ point: [x] }) => x), y: along.map(({ point: [, y] }) => y),
+    customdata: along.map(({ edge }) => ["edge", edge.id]),
+    hovertemplate: along.map(({ edge }) => `${hover(edge)}<extra></extra>`),
   };
 }
 
 function width(edge) {
   const bytes = edge.rate.received + edge.rate.sent;
-  return edge.active ? Math.min(6, 2 + 0.7 * Math.log10(1 + bytes / 100)) : 1.5;
+  return edge.active ? Math.min(5, 1.8 + 0.5 * Math.log10(1 + bytes / 100)) : 1.5;
 }
 
 function hover(edge) {
-  const names = [edge.source, edge.destination].map((id) => escaped(id.replace(/^\w+:/, "").replace(/^\/$/, "unknown to the mesh")));
+  const names = [edge.source, edge.destination].map((id) => escaped(id.replace(/^\w+:/, "").replace(/^\/$/, "outside")));
   const failed = edge.rate.failed ? `<br>${rate(edge.rate.failed)} refused or failed` : "";
   const words = { mutual_tls: "mutual TLS", plain: "plain TCP", mixed: "mutual TLS and plain TCP", none: "no connection" };
   return `${names.join(" → ")}<br>${words[edge.security]}<br>${rate(edge.rate.opened)} opened${failed}`;
@@ -154,63 +165,72 @@ function label(edge, [x, y]) {
   };
 }
 
-function nodeTrace(graph, at, chosen) {
+function nodeTrace(graph, at, chosen, scale) {
   const spaces = spaceColours(graph);
   const isChosen = (node) => isSame(chosen, "node", node.id);
   return {
     type: "scatter", mode: "markers+text", name: "nodes", cliponaxis: false,
     text: graph.nodes.map((node) => escaped(nodeName(node))), textposition: "bottom center",
-    textfont: { size: 13, weight: 600, color: colour("text") },
+    textfont: { size: font(13, scale), weight: 600, color: colour("text") },
     x: graph.nodes.map((node) => at.get(node.id)[0]), y: graph.nodes.map((node) => at.get(node.id)[1]),
     customdata: graph.nodes.map((node) => ["node", node.id]),
     marker: {
-      size: NODE, opacity: 1, symbol: graph.nodes.map((node) => SYMBOLS[node.kind]),
+      size: NODE * scale, opacity: 1, symbol: graph.nodes.map((node) => SYMBOLS[node.kind]),
       color: graph.nodes.map((node) => spaces.get(node.namespace) ?? colour("idle")),
       line: {
         width: graph.nodes.map((node) => (isChosen(node) ? 5 : 3)),
         color: graph.nodes.map((node) => colour(isChosen(node) ? "text" : node.enrolled ? "tls" : "idle")),
       },
     },
-    hovertemplate: graph.nodes.map((node) => `${escaped(nodeName(node))}<br>${escaped(belowName(node))}<br>${node.enrolled} of ${node.pods} pods in the mesh<extra></extra>`),
+    hovertemplate: graph.nodes.map((node) => `${nodeWords(node).map(escaped).join("<br>")}<extra></extra>`),
   };
 }
 
-function belowName(node) {
-  return node.kind === "service" ? `service in ${node.namespace}` : node.namespace;
+function nodeWords(node) {
+  const pods = node.kind === "workload" ? [`${node.enrolled} of ${node.pods} pods in the mesh`] : [];
+  return [nodeName(node), belowName(node), ...pods];
 }
+
+function belowName(node) {
+  return { service: `service in ${node.namespace}`, outside: "unknown addresses" }[node.kind] ?? node.namespace;
+}
+
+const font = (size, scale) => Math.max(8, Math.round(size * (0.4 + 0.6 * scale)));
 
 // Below each name its namespace, and in the middle how many pods. They are traces of their own because
 // parts of one text could differ only by inline styles, which the browser refuses.
-function textTraces(graph, at) {
+function textTraces(graph, at, scale) {
   const texts = (nodes, words, more) => ({
     type: "scatter", hoverinfo: "skip", cliponaxis: false, ...more,
     x: nodes.map((node) => at.get(node.id)[0]), y: nodes.map((node) => at.get(node.id)[1]), text: nodes.map(words),
   });
   return [
     texts(graph.nodes, (node) => escaped(belowName(node)), {
-      mode: "markers+text", textposition: "bottom center", textfont: { size: 12, color: colour("faint") },
-      marker: { size: NODE + 2 * NAME, opacity: 0 }, // unseen: it keeps the text off the name
+      mode: "markers+text", textposition: "bottom center", textfont: { size: font(12, scale), color: colour("faint") },
+      marker: { size: (NODE + 2 * NAME) * scale, opacity: 0 }, // unseen: it keeps the text off the name
     }),
-    texts(graph.nodes.filter((node) => node.pods), (node) => String(node.pods), { mode: "text", textfont: { size: 14, color: "#fff" } }),
+    texts(graph.nodes.filter((node) => node.pods), (node) => String(node.pods), { mode: "text", textfont: { size: font(14, scale), color: "#fff" } }),
   ];
 }
 
-// Ranges of the axes in which everything is seen, never larger than LARGEST.
+// Ranges of the axes in which everything is seen, never larger than LARGEST; and how large nodes may be then.
 function fit(place, points) {
-  const [width, height] = [Math.max(place.clientWidth, 1), Math.max(place.clientHeight, 1)];
-  const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
-  const span = (values) => (values.length ? [Math.min(...values), Math.max(...values)] : [0, 0]);
-  const [[left, right], [bottom, top]] = [span(xs), span(ys)];
-  const scale = Math.min(LARGEST,
-    (width - MARGIN.left - MARGIN.right) / Math.max(right - left, 1),
-    (height - MARGIN.top - MARGIN.bottom) / Math.max(top - bottom, 1));
-  const [w, h] = [width / scale, height / scale];
-  const [x, y] = [(left + right) / 2, (bottom + top) / 2 - (MARGIN.bottom - MARGIN.top) / 2 / scale];
-  const axis = { visible: false, fixedrange: false, autorange: false };
+  const horizontal = axis(points.map(([x]) => x), place.clientWidth, MARGIN.left, MARGIN.right);
+  const vertical = axis(points.map(([, y]) => y), place.clientHeight, MARGIN.bottom, MARGIN.top);
+  const room = Math.min(vertical.scale * ROW / (NODE + 2 * NAME + 10), horizontal.scale * COLUMN / (3 * NODE));
   return {
-    axes: { xaxis: { ...axis, range: [x - w / 2, x + w / 2] }, yaxis: { ...axis, range: [y - h / 2, y + h / 2] } },
-    key: `${width} ${height} ${left} ${right} ${bottom} ${top}`,
+    axes: { xaxis: horizontal.axis, yaxis: vertical.axis },
+    size: Math.max(0.4, Math.min(1, room)),
+    key: `${horizontal.axis.range} ${vertical.axis.range}`,
   };
+}
+
+function axis(values, pixels, before, after) {
+  const [least, most] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 0];
+  const scale = Math.min(LARGEST, Math.max(pixels - before - after, 1) / Math.max(most - least, 1));
+  const left = (Math.max(pixels, 1) - (most - least) * scale - before - after) / 2; // what is not filled
+  const start = least - (before + left) / scale;
+  return { scale, axis: { visible: false, autorange: false, range: [start, start + Math.max(pixels, 1) / scale] } };
 }
 
 export function drawLegend(place, graph) {

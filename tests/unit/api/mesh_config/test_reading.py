@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
 
 def mesh(**given: Any) -> MeshConfig:
     reading = read_mesh_config(given, "f")
-    assert reading.unknown == ()
+    assert reading.left_out == ()
     return reading.value
 
 
@@ -113,7 +113,7 @@ def test_fields_that_nobody_knows_are_left_out_and_named() -> None:
         defaultConfig={},
         extensionProviders=[{"name": "a", "prometheus": {}}, {"name": "b", "opentelemetry": OTEL}],
     )
-    assert set(reading.unknown) == {
+    assert set(reading.left_out) == {
         Fault(("fromTheFuture",), "unknown field"),
         Fault(("defaultConfig", "concurency"), "unknown field"),
         Fault(("extensionProviders", 1, "opentelemetry", "tls"), "unknown field"),
@@ -164,40 +164,7 @@ def test_a_provider_takes_the_place_of_the_one_of_its_name_that_every_mesh_has()
         ),
         ({"meshMTLS": {"ecdhCurves": ["P-256"]}}, "meshMTLS", "ecdhCurves: not accepted"),
         ({"serviceSettings": [{"hosts": ["*-.a"]}]}, "serviceSettings[0].hosts[0]", "accepted is a host, or one with"),
-        (
-            {"extensionProviders": [{"name": "a"}]},
-            "extensionProviders[0]",
-            "accepted is exactly one of envoyExtAuthzHttp",
-        ),
-        (
-            {"extensionProviders": [{"name": "a", "prometheus": {}, "zipkin": OTEL}]},
-            "extensionProviders[0]",
-            "accepted is exactly one of",
-        ),
-        (
-            {"extensionProviders": [{"name": "", "prometheus": {}}]},
-            "extensionProviders[0].name",
-            "at least 1 character",
-        ),
-        (
-            {"extensionProviders": [{"name": "a", "envoyExtAuthzGrpc": {"service": "a/b/c", "port": 1}}]},
-            "extensionProviders[0].envoyExtAuthzGrpc.service",
-            "accepted is a host, NAMESPACE/HOST or an address",
-        ),
-        (
-            {
-                "extensionProviders": [
-                    {"name": "a", "envoyExtAuthzHttp": {"service": "a", "port": 1, "pathPrefix": "x"}}
-                ]
-            },
-            "extensionProviders[0].envoyExtAuthzHttp.pathPrefix",
-            "should match pattern",
-        ),
-        (
-            {"extensionProviders": [{"name": "a", "opentelemetry": {**OTEL, "http": {}, "grpc": {}}}]},
-            "extensionProviders[0].opentelemetry",
-            "at most one of http, grpc",
-        ),
+        ({"extensionProviders": {}}, "extensionProviders", "accepted is a list"),
         ({"discoverySelectors": [{"matchExpressions": [{"key": "a", "operator": "in"}]}]}, None, "accepted is 'In'"),
         (
             {"defaultTrafficPolicy": {"outlierDetection": {"maxEjectionPercent": "all"}}},
@@ -211,6 +178,45 @@ def test_what_is_known_and_wrong_is_refused_with_field_and_reason(given: Any, fi
     assert len(found) == 1
     assert field is None or list(found) == [field]
     assert says in next(iter(found.values()))
+
+
+@pytest.mark.parametrize(
+    ("provider", "field", "says"),
+    [
+        ({"name": "a"}, "", "accepted is exactly one of envoyExtAuthzHttp"),
+        ({"name": "a", "prometheus": None}, "", "accepted is exactly one of envoyExtAuthzHttp"),
+        ({"name": "a", "prometheus": {}, "zipkin": OTEL}, "", "accepted is exactly one of envoyExtAuthzHttp"),
+        ({"name": "", "prometheus": {}}, ".name", "at least 1 character"),
+        ({"name": "a", "zipkin": {"service": "a"}}, ".zipkin.port", "missing"),
+        (
+            {"name": "a", "envoyExtAuthzGrpc": {"service": "a/b/c", "port": 1}},
+            ".envoyExtAuthzGrpc.service",
+            "accepted is a host, NAMESPACE/HOST or an address",
+        ),
+        (
+            {"name": "a", "envoyExtAuthzHttp": {"service": "a", "port": 1, "pathPrefix": "x"}},
+            ".envoyExtAuthzHttp.pathPrefix",
+            "that matches the pattern",
+        ),
+        (
+            {"name": "a", "envoyExtAuthzHttp": {"service": "a", "port": 1, "statusOnError": "600"}},
+            ".envoyExtAuthzHttp.statusOnError",
+            "that matches the pattern",
+        ),
+        (
+            {"name": "a", "opentelemetry": {**OTEL, "http": {}, "grpc": {}}},
+            ".opentelemetry",
+            "at most one of http, grpc",
+        ),
+        (7, "", "accepted is a map"),
+    ],
+)
+def test_a_provider_that_is_broken_is_left_out_and_named(provider: Any, field: str, says: str) -> None:
+    reading = read_mesh_config({"extensionProviders": [{"name": "o", "opentelemetry": OTEL}, provider]}, "f")
+    assert [each.name for each in reading.value.extension_providers] == ["prometheus", "stackdriver", "envoy", "o"]
+    (fault,) = reading.left_out
+    assert fault.field == f"extensionProviders[1]{field}"
+    assert says in fault.text
 
 
 def test_all_faults_are_told_at_once_the_unknown_among_them() -> None:
@@ -254,7 +260,7 @@ def test_a_pods_settings_are_laid_over_the_meshs() -> None:
     assert found.proxy_headers is not None and found.proxy_headers.server is not None
     assert (found.proxy_headers.server.value, found.proxy_headers.server.disabled) == ("web", None)
     assert found.proxy_headers.request_id is not None and found.proxy_headers.request_id.disabled
-    assert reading.unknown == (Fault(("unheard",), "unknown field"),)
+    assert reading.left_out == (Fault(("unheard",), "unknown field"),)
 
 
 def test_networks_are_read_by_name() -> None:

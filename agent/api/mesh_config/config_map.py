@@ -1,0 +1,48 @@
+"""The ConfigMap that holds a mesh's settings: `istio`, or `istio-REVISION`, in the root namespace."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent import documents
+from agent.api.configuration import ConfigMap
+from agent.api.mesh_config.mesh import MeshConfig
+from agent.api.mesh_config.networks import MeshNetworks
+from agent.api.mesh_config.reading import Reading, read_mesh_config, read_mesh_networks
+from agent.errors import InvalidObjectError
+
+NAME: Final = "istio"
+MESH: Final = "mesh"
+NETWORKS: Final = "meshNetworks"
+
+
+def holds_a_mesh(found: ConfigMap) -> bool:
+    """Whether it is a mesh's, by its name and a key of it."""
+    is_named = found.metadata.name == NAME or found.metadata.name.startswith(f"{NAME}-")
+    return is_named and (MESH in found.data or NETWORKS in found.data)
+
+
+def mesh_config_of(found: ConfigMap) -> Reading[MeshConfig]:
+    """The mesh's settings, Istio's own without the key; InvalidObjectError names ConfigMap, key and field."""
+    where = _where(found, MESH)
+    return read_mesh_config(_value(found.data.get(MESH, ""), where), where)
+
+
+def mesh_networks_of(found: ConfigMap) -> Reading[MeshNetworks]:
+    """The mesh's networks, none without the key; else as mesh_config_of."""
+    where = _where(found, NETWORKS)
+    return read_mesh_networks(_value(found.data.get(NETWORKS, ""), where), where)
+
+
+def _where(found: ConfigMap, key: str) -> str:
+    return f"ConfigMap {found.full_name}: {key}"
+
+
+def _value(text: str, where: str) -> object:
+    try:
+        loaded = documents.load(text)
+    except documents.UnreadableError as exc:
+        raise InvalidObjectError(f"{where}: line {exc.line}: {exc}") from exc
+    if len(loaded) > 1:
+        raise InvalidObjectError(f"{where}: read {len(loaded)} documents; accepted is one")
+    return loaded[0].value if loaded else None

@@ -1,0 +1,67 @@
+"""The mesh's settings where they are kept, and what a check of them says."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.api.configuration import ConfigMap
+from agent.api.kubernetes import parse
+from agent.api.mesh_config.config_map import mesh_config_of, mesh_networks_of
+from agent.api.validation import validate
+from agent.errors import InvalidObjectError
+
+NETWORKS = "networks:\n  west:\n    endpoints: [{fromRegistry: c1}]\n"
+
+
+def a_config_map(name: str = "istio", **data: str) -> dict[str, object]:
+    metadata = {"name": name, "namespace": "istio-system"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def read(**data: str) -> ConfigMap:
+    found = parse(a_config_map(**data), "f")
+    assert isinstance(found, ConfigMap)
+    return found
+
+
+def test_the_settings_are_read_from_their_keys() -> None:
+    found = read(mesh="trustDomain: td\ndefaultConfig:\n  concurrency: 2\n", meshNetworks=NETWORKS)
+    config = mesh_config_of(found).value
+    assert (config.trust_domain, config.default_config.concurrency) == ("td", 2)
+    assert list(mesh_networks_of(found).value.networks) == ["west"]
+
+
+@pytest.mark.parametrize("data", [{}, {"mesh": ""}, {"mesh": "# nothing\n"}])
+def test_without_a_text_the_settings_are_istios(data: dict[str, str]) -> None:
+    assert mesh_config_of(read(**data)).value.trust_domain == "cluster.local"
+    assert mesh_networks_of(read(**data)).value.networks == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "ConfigMap istio-system/istio: mesh: line 2: "),
+        ("a: 1\n---\nb: 2\n", "ConfigMap istio-system/istio: mesh: read 2 documents; accepted is one"),
+        ("trustDomain: 5\n", "ConfigMap istio-system/istio: mesh: MeshConfig: trustDomain: read 5: "),
+    ],
+)
+def test_a_text_that_cannot_be_used_is_refused_with_its_place(text: str, says: str) -> None:
+    with pytest.raises(InvalidObjectError) as caught:
+        mesh_config_of(read(mesh=text))
+    assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize("name", ["istio", "istio-canary"])
+def test_a_check_refuses_what_a_running_mesh_leaves_out(name: str) -> None:
+    text = "trustDomian: td\nextensionProviders: [{name: otel}]\n"
+    errors = validate(a_config_map(name, mesh=text, meshNetworks="networks: {a: {gateways: [{port: 0}]}}"), "f").errors
+    assert [(fault.field, fault.text.partition(":")[0]) for fault in errors] == [
+        ("data.mesh", "trustDomian"),
+        ("data.mesh", "extensionProviders[0]"),
+        ("data.meshNetworks", "networks.a.gateways[0].port"),
+    ]
+
+
+def test_a_check_has_no_say_in_other_config_maps() -> None:
+    assert validate(a_config_map("settings", mesh="trustDomian: td\n"), "f").errors == ()
+    assert validate(a_config_map(mesh="trustDomain: td\n"), "f").errors == ()
