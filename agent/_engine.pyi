@@ -22,7 +22,7 @@ class Engine:
         node: str = "",
         access_log: str = "plain",
     ) -> Engine:
-        """`workers` threads; access log lines ("plain", "json" or "off") go to standard output."""
+        """`workers` threads; access log lines ("plain" or "json") go to standard output."""
 
     def add_pod(self, uid: str, name: str, namespace: str, service_account: str, netns: int) -> None:
         """Returns once all three listeners in the pod accept connections.
@@ -59,14 +59,47 @@ class Engine:
     def wanted_identities(self) -> list[str]:
         """The SPIFFE IDs of the pods served now, sorted, each once."""
 
-    def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]:
-        """One row per label set: labels, then connections opened, closed, failed, bytes received, sent."""
+    def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int, int]]:
+        """One row per label set: labels, then connections opened, closed, failed, bytes received, sent, and open now.
+
+        A row is forgotten once it was returned unchanged for ten minutes, no connection uses it, and
+        discovery no longer knows whom it names.
+        """
+
+    def metrics_overflown(self) -> int:
+        """How often there was no room for another row, so that one with the names `overflow` counted."""
+
+    def handshake_durations(self) -> list[tuple[str, str, list[tuple[float, int]], float]]:
+        """TLS handshakes: reporter, outcome, buckets, seconds in all.
+
+        A bucket is (bound in seconds, how many took no longer); the last bound is infinity.
+        The outcomes are "ok", "failed" and "abandoned": the client or the pod went away meanwhile.
+        """
+
+    def connect_durations(self) -> list[tuple[str, str, list[tuple[float, int]], float]]:
+        """From the accept of a pod's connection to its destination's answer.
+
+        Each is route ("direct" or "hbone"), and then as above.
+        """
+
+    def sockets_open(self) -> list[tuple[str, int]]:
+        """Clients' connections that are open now, by reporter; a tunnel is one, however many streams it carries."""
+
+    def access_log_level(self) -> str:
+        """Which connections have a line: "off", "error" (those that failed or broke) or "info" (all; at first)."""
+
+    def set_access_log_level(self, level: str) -> None:
+        """In force for connections that end from now on."""
+
+    def access_log_dropped(self) -> int:
+        """Lines that were not written because nobody read fast enough."""
 
     def policy_counts(self) -> list[tuple[str, str, int]]:
         """How often each policy decided: (policy, effect, count), sorted.
 
         The effects are "allowed" and "refused" for connections that came, "cut" for open ones that a
-        change ended. The policy is "none" where it was the lack of one that decided.
+        change ended. The policy is "none" where it was the lack of one that decided. Policies that are
+        gone leave as rows of metrics() do.
         """
 
     def explain_arrival(self, destination: str, *, source: str | None = None, source_ip: str) -> str:

@@ -6,11 +6,13 @@ are read by a collector, at scrape time.
 
 from __future__ import annotations
 
+import math
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 # Else each counter and histogram has a second series, with the time of its making; Istio has none.
@@ -88,10 +90,20 @@ class RedirectionCollector(Collector):
         yield family
 
 
+# As agent._engine.pyi says.
+Traffic = tuple[dict[str, str], int, int, int, int, int, int]
+Durations = tuple[str, str, list[tuple[float, int]], float]
+
+
 class TrafficSource(Protocol):
     """What counts connections; as agent._engine.Engine."""
 
-    def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]: ...
+    def metrics(self) -> list[Traffic]: ...
+    def metrics_overflown(self) -> int: ...
+    def handshake_durations(self) -> list[Durations]: ...
+    def connect_durations(self) -> list[Durations]: ...
+    def sockets_open(self) -> list[tuple[str, int]]: ...
+    def access_log_dropped(self) -> int: ...
     def policy_counts(self) -> list[tuple[str, str, int]]: ...
     def pods(self) -> list[str]: ...
 
@@ -99,7 +111,7 @@ class TrafficSource(Protocol):
 class TrafficCollector(Collector):
     """The engine's counters, read when somebody scrapes."""
 
-    _FAMILIES = (
+    _COUNTERS = (
         # In the order of the engine's columns.
         ("istio_tcp_connections_opened", "Connections opened"),
         ("istio_tcp_connections_closed", "Connections closed"),
@@ -107,31 +119,125 @@ class TrafficCollector(Collector):
         ("istio_tcp_received_bytes", "Bytes received over TCP"),
         ("istio_tcp_sent_bytes", "Bytes sent over TCP"),
     )
-
-    _VERDICTS = ("weft_policy_verdicts", "Connections that a policy allowed or refused, or cut while they were open")
+    OPEN_LABELS = (
+        "reporter",
+        "source_workload",
+        "source_workload_namespace",
+        "destination_workload",
+        "destination_workload_namespace",
+        "connection_security_policy",
+    )
 
     def __init__(self, source: TrafficSource) -> None:
         self._source = source
 
     def describe(self) -> Iterator[Metric]:
         """The families without samples: registering must not ask the engine."""
-        for name, text in (*self._FAMILIES, self._VERDICTS):
-            yield Metric(name, text, "counter")
+        families = [*self._traffic([]), self._open([]), *self._durations([], [])]
+        yield from [*families, self._verdicts([]), *self._counts(0, 0), *self._gauges([], 0)]
 
     def collect(self) -> Iterator[Metric]:
-        rows = self._source.metrics()
-        for column, (name, text) in enumerate(self._FAMILIES, start=1):
+        source = self._source
+        rows = source.metrics()
+        yield from self._traffic(rows)
+        yield self._open(rows)
+        yield from self._durations(source.connect_durations(), source.handshake_durations())
+        yield self._verdicts(source.policy_counts())
+        yield from self._counts(source.metrics_overflown(), source.access_log_dropped())
+        yield from self._gauges(source.sockets_open(), len(source.pods()))
+
+    def _traffic(self, rows: list[Traffic]) -> Iterator[Metric]:
+        for column, (name, text) in enumerate(self._COUNTERS, start=1):
             family = Metric(name, text, "counter")
             for row in rows:
                 family.add_sample(f"{name}_total", row[0], float(row[column]))  # type: ignore[arg-type]
             yield family
-        verdicts = CounterMetricFamily(*self._VERDICTS, labels=["policy", "effect"])
-        for policy, effect, count in self._source.policy_counts():
-            verdicts.add_metric([policy, effect], count)
-        yield verdicts
-        active = Metric("workload_manager_active_proxy_count", "Pods served now", "gauge")
-        active.add_sample(active.name, {}, len(self._source.pods()))
-        yield active
+
+    def _open(self, rows: list[Traffic]) -> Metric:
+        """Rows differ in more labels than these."""
+        sums: Counts[tuple[str, ...]] = Counts()
+        for labels, *_, count in rows:
+            sums[tuple(labels[name] for name in self.OPEN_LABELS)] += count
+        family = GaugeMetricFamily("weft_tcp_connections_open", "Connections open now", labels=self.OPEN_LABELS)
+        for values, count in sums.items():
+            family.add_metric(values, count)
+        return family
+
+    def _durations(self, connects: list[Durations], handshakes: list[Durations]) -> Iterator[Metric]:
+        yield _histogram(
+            "weft_connect_duration_seconds",
+            "From the accept of a pod's connection to its destination's answer",
+            ("route", "outcome"),
+            connects,
+        )
+        yield _histogram(
+            "weft_tls_handshake_duration_seconds",
+            "TLS handshakes with other proxies, as client (source) and as server (destination)",
+            ("reporter", "outcome"),
+            handshakes,
+        )
+
+    def _verdicts(self, counted: list[tuple[str, str, int]]) -> Metric:
+        family = CounterMetricFamily(
+            "weft_policy_verdicts",
+            "Connections that a policy allowed or refused, or cut while they were open",
+            labels=["policy", "effect"],
+        )
+        for policy, effect, count in counted:
+            family.add_metric([policy, effect], count)
+        return family
+
+    def _counts(self, overflown: int, dropped: int) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "weft_metrics_overflow", "Times that the row of a new label set was `overflow` for lack of room", overflown
+        )
+        yield CounterMetricFamily(
+            "weft_access_log_dropped", "Lines of the access log that nobody read fast enough", dropped
+        )
+
+    def _gauges(self, sockets: list[tuple[str, int]], pods: int) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "istio_tcp_sockets_open", "Clients' connections open now; a tunnel is one (unstable)", labels=["reporter"]
+        )
+        for reporter, count in sockets:
+            family.add_metric([reporter], count)
+        yield family
+        yield GaugeMetricFamily("workload_manager_active_proxy_count", "Pods served now", pods)
+
+
+def _histogram(name: str, text: str, labels: tuple[str, str], rows: list[Durations]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for first, second, buckets, seconds in rows:
+        family.add_metric([first, second], [(_bound(bound), count) for bound, count in buckets], seconds)
+    return family
+
+
+def _bound(seconds: float) -> str:
+    return "+Inf" if math.isinf(seconds) else repr(seconds)
+
+
+class CertificateCollector(Collector):
+    """When the certificate of each identity of this node expires."""
+
+    def __init__(self, expiries: Callable[[], Mapping[str, float]]) -> None:
+        """`expiries` gives Unix times by identity, 0 where there is no certificate."""
+        self._expiries = expiries
+
+    def describe(self) -> Iterator[Metric]:
+        yield self._family({})
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family(self._expiries())
+
+    def _family(self, expiries: Mapping[str, float]) -> Metric:
+        family = GaugeMetricFamily(
+            "weft_certificate_expiration_timestamp_seconds",
+            "Unix time at which a pod's certificate expires; 0 while it has none",
+            labels=["identity"],
+        )
+        for identity, moment in expiries.items():
+            family.add_metric([identity], moment)
+        return family
 
 
 class ProxyMetrics:

@@ -7,6 +7,7 @@ traffic and the events of redirection from where the engine and the BPF programs
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -19,7 +20,16 @@ from prometheus_client.metrics import MetricWrapperBase
 from agent import config
 from agent.config import Variable
 from agent.controller.settings import Settings as ControllerSettings
-from agent.metrics import ControllerMetrics, NodeMetrics, ProxyMetrics, RedirectionCollector, TrafficCollector
+from agent.metrics import (
+    CertificateCollector,
+    ControllerMetrics,
+    Durations,
+    NodeMetrics,
+    ProxyMetrics,
+    RedirectionCollector,
+    Traffic,
+    TrafficCollector,
+)
 from agent.node import layout
 from agent.node.settings import Settings as NodeSettings
 from agent.proxy.settings import Settings as ProxySettings
@@ -46,8 +56,23 @@ def _default(variable: Variable) -> str:
 class _NoTraffic:
     """An engine that has carried nothing yet."""
 
-    def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]:
-        return []
+    def metrics(self) -> list[Traffic]:
+        return [(dict.fromkeys(TrafficCollector.OPEN_LABELS, ""), 0, 0, 0, 0, 0, 0)]
+
+    def metrics_overflown(self) -> int:
+        return 0
+
+    def handshake_durations(self) -> list[Durations]:
+        return [("source", "ok", [(math.inf, 0)], 0.0)]
+
+    def connect_durations(self) -> list[Durations]:
+        return [("direct", "ok", [(math.inf, 0)], 0.0)]
+
+    def sockets_open(self) -> list[tuple[str, int]]:
+        return [("source", 0)]
+
+    def access_log_dropped(self) -> int:
+        return 0
 
     def policy_counts(self) -> list[tuple[str, str, int]]:
         return [("none", "allowed", 0)]
@@ -72,6 +97,7 @@ def proxy_metrics() -> str:
     registry = CollectorRegistry()
     own = ProxyMetrics(registry, "")
     registry.register(TrafficCollector(_NoTraffic()))
+    registry.register(CertificateCollector(lambda: {"": 0.0}))
     ProcessCollector(registry=registry)
     return _metrics(registry, own)
 
@@ -95,11 +121,11 @@ def _exposed(family: Metric) -> str:
 
 
 def _labels(family: Metric, declared: dict[str, str]) -> str:
-    if family.name.startswith("istio_tcp_"):
+    if family.name.startswith("istio_tcp_") and family.type == "counter":
         return TRAFFIC
     if family.name in declared:
         return declared[family.name]
-    found = {label: None for sample in family.samples for label in sample.labels}
+    found = {label: None for sample in family.samples for label in sample.labels if label != "le"}
     return ", ".join(f"`{label}`" for label in found)
 
 

@@ -232,6 +232,11 @@ class Certificates:
             for identity, kept in sorted(self._kept.items())
         ]
 
+    def expiries(self) -> dict[str, float]:
+        """Unix time at which each identity's certificate expires, 0 where there is none."""
+        held = {status.identity: status.certificate for status in self.statuses()}
+        return {identity: each.not_after.timestamp() if each else 0.0 for identity, each in held.items()}
+
     def _reconcile(self) -> None:
         if self._tasks is None:
             return

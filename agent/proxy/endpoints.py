@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +14,8 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from agent.errors import EngineError
-from agent.logs import LEVELS
+from agent.errors import ConfigError, EngineError
+from agent.proxy import levels
 from agent.proxy.certificates import Status
 from agent.proxy.readiness import Readiness
 from agent.proxy.settings import Settings
@@ -30,7 +29,10 @@ GET  /connections        open connections
 GET  /explain            what would become of a connection, and why
                          into a workload: ?destination=ADDRESS:PORT&source_ip=ADDRESS[&source=SPIFFE-ID]
                          out of a pod: ?destination=ADDRESS:PORT&pod=UID
-POST /logging            show the log level; ?level=LEVEL or ?level=LOGGER:LEVEL sets it, ?reset sets it back
+POST /logging            show what is logged
+                         ?level=LEVEL for all loggers, ?level=LOGGER:LEVEL for one and those below it
+                         ?access=off, error (what failed) or info (all) for the line of each connection
+                         ?reset sets everything back
 POST /quitquitquit       drain and end
 """
 
@@ -42,10 +44,13 @@ class Engine(Protocol):
     def config_dump(self) -> str: ...
     def explain_arrival(self, destination: str, *, source: str | None = None, source_ip: str) -> str: ...
     def explain_departure(self, pod: str, destination: str) -> str: ...
+    def access_log_level(self) -> str: ...
+    def set_access_log_level(self, level: str) -> None: ...
 
 
 _INTO_A_WORKLOAD = frozenset({"destination", "source", "source_ip"})
 _OUT_OF_A_POD = frozenset({"destination", "pod"})
+_LOGGING = frozenset({"level", "access", "reset"})
 
 
 class Admin:
@@ -100,9 +105,7 @@ class Admin:
         return web.Response(text=text, content_type="application/json")
 
     def _explanation(self, asked: Mapping[str, str]) -> str:
-        accepted = _OUT_OF_A_POD if "pod" in asked else _INTO_A_WORKLOAD
-        if unknown := sorted(asked.keys() - accepted):
-            raise web.HTTPBadRequest(text=f"{unknown[0]}: accepted here are {', '.join(sorted(accepted))}\n")
+        _expect_only(_OUT_OF_A_POD if "pod" in asked else _INTO_A_WORKLOAD, asked)
         destination = _needed(asked, "destination")
         if "pod" in asked:
             return self._engine.explain_departure(asked["pod"], destination)
@@ -110,15 +113,28 @@ class Admin:
         return self._engine.explain_arrival(destination, source=asked.get("source"), source_ip=source_ip)
 
     async def _logging(self, request: web.Request) -> web.Response:
-        if "reset" in request.query:
-            set_levels(self._settings.log_level)
-        elif (text := request.query.get("level")) is not None and not set_levels(text):
-            raise web.HTTPBadRequest(text=f"{text!r} is not LEVEL or LOGGER:LEVEL; levels are {', '.join(LEVELS)}\n")
-        return web.Response(text=f"current log level is {shown_levels()}\n")
+        _expect_only(_LOGGING, request.query)
+        try:
+            changes = self._changes(request.query)
+        except ConfigError as exc:
+            raise web.HTTPBadRequest(text=f"{exc}\n") from exc
+        levels.change(self._engine, changes)
+        return web.Response(text=f"current log level is {levels.shown(self._engine)}\n")
+
+    def _changes(self, asked: Mapping[str, str]) -> list[tuple[str, str]]:
+        if "reset" in asked:
+            return [("", self._settings.log_level), (levels.ACCESS, "info")]
+        access = [(levels.ACCESS, levels.access_level(asked["access"]))] if "access" in asked else []
+        return access + (levels.parse(asked["level"]) if "level" in asked else [])
 
     async def _quit(self, _: web.Request) -> web.Response:
         self._quit_process()
         return web.Response(text="shutting down\n")
+
+
+def _expect_only(accepted: frozenset[str], asked: Mapping[str, str]) -> None:
+    if unknown := sorted(asked.keys() - accepted):
+        raise web.HTTPBadRequest(text=f"{unknown[0]}: accepted here are {', '.join(sorted(accepted))}\n")
 
 
 def _needed(asked: Mapping[str, str], name: str) -> str:
@@ -172,31 +188,6 @@ def settings_dump(settings: Settings) -> Json:
         return str(value) if isinstance(value, Path) else value
 
     return {key: plain(value) for key, value in dataclasses.asdict(settings).items()}
-
-
-def set_levels(text: str) -> bool:
-    """Set the level of all loggers (LEVEL) or of one and those below it (LOGGER:LEVEL); False if it is neither."""
-    name, _, level = text.rpartition(":")
-    level = {"WARN": "WARNING"}.get(level.upper(), level.upper())
-    if level not in LEVELS:
-        return False
-    if not name:
-        for other in _loggers():
-            logging.getLogger(other).setLevel(logging.NOTSET)
-    logging.getLogger(name or None).setLevel(level)
-    return True
-
-
-def shown_levels() -> str:
-    """The root's level, then each logger with a level of its own."""
-    root = logging.getLevelName(logging.getLogger().level).lower()
-    own = [f"{name}:{logging.getLevelName(logging.getLogger(name).level).lower()}" for name in sorted(_loggers())]
-    return ",".join([root, *own])
-
-
-def _loggers() -> list[str]:
-    known = list(logging.root.manager.loggerDict)
-    return [name for name in known if name.startswith("agent") and logging.getLogger(name).level != logging.NOTSET]
 
 
 def _shown(pem: bytes) -> Json:

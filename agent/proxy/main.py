@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from agent import admin, logs
 from agent._engine import Engine
 from agent.handover import ProxyEnd
-from agent.metrics import ProxyMetrics, TrafficCollector
+from agent.metrics import CertificateCollector, ProxyMetrics, TrafficCollector
 from agent.proxy.authority import GrpcAuthority
 from agent.proxy.backoff import supervise
 from agent.proxy.certificates import Certificates
@@ -66,6 +66,7 @@ async def _serve(settings: Settings, engine: Engine, stop: asyncio.Event) -> Non
         GrpcAuthority(settings.authority, settings.token, settings.cluster),
         settings.certificate_seconds,
     )
+    registry.register(CertificateCollector(certificates.expiries))
     discovery = Discovery(
         engine,
         functools.partial(connected, settings.discovery, settings.token, settings.cluster),

@@ -17,6 +17,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from agent.errors import EngineError, UnavailableError
 from agent.handover import Request
+from agent.metrics import Durations, Traffic
 from agent.model import Identity
 
 IDENTITY = "spiffe://cluster.local/ns/shop/sa/frontend"
@@ -34,7 +35,11 @@ class FakeEngine:
         self.removed: list[tuple[str, float]] = []
         self.certificates: dict[str, tuple[bytes, list[bytes], list[bytes]]] = {}
         self.extra_wanted: set[str] = set()
-        self.rows: list[tuple[dict[str, str], int, int, int, int, int]] = []
+        self.rows: list[Traffic] = []
+        self.connects: list[Durations] = []
+        self.handshakes: list[Durations] = []
+        self.overflown = self.dropped = 0
+        self.access = "info"
         self.verdicts: list[tuple[str, str, int]] = []
 
     def add_pod(self, uid: str, name: str, namespace: str, service_account: str, netns: int) -> None:
@@ -66,8 +71,29 @@ class FakeEngine:
         served = {str(Identity(namespace, account)) for _, namespace, account in self.served.values()}
         return sorted(served | self.extra_wanted)
 
-    def metrics(self) -> list[tuple[dict[str, str], int, int, int, int, int]]:
+    def metrics(self) -> list[Traffic]:
         return self.rows
+
+    def metrics_overflown(self) -> int:
+        return self.overflown
+
+    def handshake_durations(self) -> list[Durations]:
+        return self.handshakes
+
+    def connect_durations(self) -> list[Durations]:
+        return self.connects
+
+    def sockets_open(self) -> list[tuple[str, int]]:
+        return [("source", 2), ("destination", 1)]
+
+    def access_log_level(self) -> str:
+        return self.access
+
+    def set_access_log_level(self, level: str) -> None:
+        self.access = level
+
+    def access_log_dropped(self) -> int:
+        return self.dropped
 
     def policy_counts(self) -> list[tuple[str, str, int]]:
         return self.verdicts

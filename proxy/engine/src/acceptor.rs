@@ -16,7 +16,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -128,12 +128,14 @@ struct HandOut {
 impl HandOut {
     /// Waits while the worker is behind; the connection is closed if it has ended.
     async fn serve(&self, pod: &Arc<Pod>, entrance: Entrance, accepted: TcpStream) {
+        let accepted_at = Instant::now();
         let worker = &self.workers[self.next.fetch_add(1, Relaxed) % self.workers.len()];
         let _ = worker
             .send(Job::Serve {
                 pod: pod.clone(),
                 entrance,
                 accepted,
+                accepted_at,
             })
             .await;
     }

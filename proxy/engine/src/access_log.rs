@@ -9,20 +9,23 @@ use std::{
     io::{self, BufWriter, Write},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 const QUEUE: usize = 4096;
+/// How long the end waits for a reader who does not read, and how often it looks.
+const FAREWELL: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(1);
 
+/// The form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Plain,
     Json,
-    Off,
 }
 
 impl std::str::FromStr for Format {
@@ -32,11 +35,40 @@ impl std::str::FromStr for Format {
         match text {
             "plain" => Ok(Self::Plain),
             "json" => Ok(Self::Json),
-            "off" => Ok(Self::Off),
-            _ => Err(Error::Settings(format!(
-                "access_log is {text:?}, not plain, json or off"
-            ))),
+            _ => Err(Error::Settings(format!("access_log is {text:?}, not plain or json"))),
         }
+    }
+}
+
+/// Which connections have a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    Off,
+    /// Those that failed or broke.
+    Error,
+    /// All.
+    Info,
+}
+
+const LEVELS: [Level; 3] = [Level::Off, Level::Error, Level::Info];
+
+impl Level {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Info => "info",
+        }
+    }
+}
+
+impl std::str::FromStr for Level {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let named = LEVELS.into_iter().find(|level| level.as_str() == text);
+        named.ok_or_else(|| Error::Settings(format!("access log: {text:?} is not off, error or info")))
     }
 }
 
@@ -61,7 +93,7 @@ impl Entry {
     fn line(&self, format: Format) -> String {
         match format {
             Format::Json => self.json(),
-            Format::Plain | Format::Off => self.plain(),
+            Format::Plain => self.plain(),
         }
     }
 
@@ -112,30 +144,44 @@ enum Message {
 /// The workers' end of the queue.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    queue: Option<SyncSender<Message>>,
-    dropped: Arc<AtomicU64>,
+    queue: SyncSender<Message>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    level: AtomicU8,
+    /// All that have been, and those that no line has spoken of yet.
+    dropped: AtomicU64,
+    missing: AtomicU64,
 }
 
 impl AccessLog {
-    /// A log that keeps nothing.
-    pub fn off() -> Self {
-        Self {
-            queue: None,
-            dropped: Arc::default(),
-        }
-    }
-
     /// Whether an entry is worth making.
-    pub fn is_on(&self) -> bool {
-        self.queue.is_some()
+    pub fn takes(&self, failed: bool) -> bool {
+        self.level() >= if failed { Level::Error } else { Level::Info }
     }
 
+    /// Puts the entry into the queue, or drops it; never waits.
     pub fn write(&self, entry: Entry) {
-        if let Some(queue) = &self.queue
-            && queue.try_send(Message::Entry(entry)).is_err()
-        {
-            self.dropped.fetch_add(1, Relaxed);
+        if self.queue.try_send(Message::Entry(entry)).is_err() {
+            self.shared.dropped.fetch_add(1, Relaxed);
+            self.shared.missing.fetch_add(1, Relaxed);
         }
+    }
+
+    pub fn level(&self) -> Level {
+        LEVELS[usize::from(self.shared.level.load(Relaxed))]
+    }
+
+    /// In force for connections that end from now on.
+    pub fn set_level(&self, level: Level) {
+        self.shared.level.store(level as u8, Relaxed);
+    }
+
+    /// Entries that found no room in the queue.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Relaxed)
     }
 }
 
@@ -146,46 +192,45 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread; with `Format::Off` there is none.
+    /// Starts the thread; its log takes every connection.
     pub fn start(format: Format, output: Box<dyn Write + Send>) -> Result<(Self, AccessLog), Error> {
-        if format == Format::Off {
-            return Ok((
-                Self {
-                    thread: Mutex::default(),
-                },
-                AccessLog::off(),
-            ));
-        }
         let (queue, entries) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared {
+            level: AtomicU8::new(Level::Info as u8),
+            dropped: AtomicU64::new(0),
+            missing: AtomicU64::new(0),
+        });
         let log = AccessLog {
-            queue: Some(queue.clone()),
-            dropped: Arc::default(),
+            queue: queue.clone(),
+            shared: shared.clone(),
         };
-        let dropped = log.dropped.clone();
         let thread = std::thread::Builder::new()
             .name("weft-access-log".into())
-            .spawn(move || write_all(format, &entries, &dropped, BufWriter::new(output)))
+            .spawn(move || write_all(format, &entries, &shared.missing, BufWriter::new(output)))
             .map_err(Error::Thread)?;
-        Ok((
-            Self {
-                thread: Mutex::new(Some((queue, thread))),
-            },
-            log,
-        ))
+        let thread = Mutex::new(Some((queue, thread)));
+        Ok((Self { thread }, log))
     }
 
-    /// Returns when everything queued so far is written; what comes later is not. Twice is fine.
+    /// Returns when everything queued so far is written, or nobody has read it for too long; what
+    /// comes later is not. Twice is fine.
     pub fn end(&self) {
         let running = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((queue, thread)) = running {
-            let _ = queue.send(Message::End); // fails if the thread has ended already
+        let Some((queue, thread)) = running else { return };
+        let give_up = Instant::now() + FAREWELL;
+        let mut is_told = false;
+        while Instant::now() < give_up && !thread.is_finished() {
+            is_told = is_told || queue.try_send(Message::End).is_ok();
+            std::thread::sleep(STEP);
+        }
+        if thread.is_finished() {
             let _ = thread.join(); // a panic in there has been printed already
         }
     }
 }
 
 /// Writes until the end, and hands lines out whenever the queue runs empty.
-fn write_all(format: Format, queue: &Receiver<Message>, dropped: &AtomicU64, mut output: impl Write) {
+fn write_all(format: Format, queue: &Receiver<Message>, missing: &AtomicU64, mut output: impl Write) {
     loop {
         let next = queue.try_recv().or_else(|_| {
             flush(&mut output);
@@ -193,9 +238,9 @@ fn write_all(format: Format, queue: &Receiver<Message>, dropped: &AtomicU64, mut
         });
         let Ok(Message::Entry(entry)) = next else { break };
         write_line(&mut output, &entry.line(format));
-        let missing = dropped.swap(0, Relaxed);
-        if missing > 0 {
-            write_line(&mut output, &missing_entries(missing).line(format));
+        let dropped = missing.swap(0, Relaxed);
+        if dropped > 0 {
+            write_line(&mut output, &missing_entries(dropped).line(format));
         }
     }
     flush(&mut output);
@@ -225,7 +270,7 @@ fn flush(output: &mut impl Write) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::UNIX_EPOCH;
+    use std::{io::Read, time::UNIX_EPOCH};
 
     fn entry() -> Entry {
         let fields = vec![
@@ -270,5 +315,50 @@ mod tests {
         writer.end();
         drop(writer);
         assert_eq!(io::read_to_string(reader).unwrap().lines().count(), 2);
+    }
+
+    #[test]
+    fn a_level_takes_what_it_says() {
+        let (_writer, log) = Writer::start(Format::Plain, Box::new(io::sink())).unwrap();
+        let taken = |level: &str| {
+            log.set_level(level.parse().unwrap());
+            [log.takes(false), log.takes(true)]
+        };
+        assert_eq!(taken("off"), [false, false]);
+        assert_eq!(taken("error"), [false, true]);
+        assert_eq!(taken("info"), [true, true]);
+        assert!("loud".parse::<Level>().is_err());
+    }
+
+    #[test]
+    fn a_reader_who_does_not_read_holds_nobody_up_and_learns_what_is_missing() {
+        let (mut reader, output) = io::pipe().unwrap();
+        let (writer, log) = Writer::start(Format::Plain, Box::new(output)).unwrap();
+        let began = Instant::now();
+        for _ in 0..3 * QUEUE {
+            log.write(entry());
+        }
+        let dropped = log.dropped();
+        assert!(dropped > 0, "a pipe holds 64 KiB");
+        writer.end();
+        assert!(
+            began.elapsed() < FAREWELL + Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+        drop((writer, log));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let lines = 3 * QUEUE as u64 - dropped;
+        let missing: u64 = text
+            .lines()
+            .filter_map(|line| line.split_once("dropped="))
+            .map(|(_, n)| n.parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(
+            text.lines().filter(|line| line.contains("connection complete")).count() as u64,
+            lines
+        );
+        assert_eq!(missing, dropped);
     }
 }

@@ -6,14 +6,16 @@
 use crate::{
     access_log::AccessLog,
     description::{Description, Direction},
+    durations::Durations,
     metrics::{Counters, Metrics, RESPONSE_FLAGS},
+    sockets_open::SocketsOpen,
     tally::Tally,
 };
 use serde_json::json;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -44,6 +46,8 @@ pub enum Flag {
     Deny,
     /// The other side cannot be reached.
     Connect,
+    /// The other side's proxy does not even answer TCP: most often a NetworkPolicy is in the way.
+    NetworkPolicy,
     TlsFailure,
     H2HandshakeFailure,
     /// No certificate for the pod's identity.
@@ -56,6 +60,7 @@ impl Flag {
             Self::None => "-",
             Self::Deny => "DENY",
             Self::Connect => "CONNECT",
+            Self::NetworkPolicy => "NETWORK_POLICY",
             Self::TlsFailure => "TLS_FAILURE",
             Self::H2HandshakeFailure => "H2_HANDSHAKE_FAILURE",
             Self::IdentityError => "IDENTITY_ERROR",
@@ -91,6 +96,8 @@ impl OpenCount {
 pub struct Ledger {
     pub metrics: Metrics,
     pub tally: Tally,
+    pub durations: Durations,
+    pub sockets: SocketsOpen,
     pub log: AccessLog,
     open: Mutex<HashMap<u64, Arc<Record>>>,
     next: AtomicU64,
@@ -98,10 +105,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn new(log: AccessLog, count: Arc<OpenCount>) -> Self {
+    pub fn new(metrics: Metrics, log: AccessLog, count: Arc<OpenCount>) -> Self {
         Self {
-            metrics: Metrics::default(),
+            metrics,
             tally: Tally::default(),
+            durations: Durations::default(),
+            sockets: SocketsOpen::default(),
             log,
             open: Mutex::default(),
             next: AtomicU64::new(0),
@@ -111,13 +120,31 @@ impl Ledger {
 
     /// Whether no connection is open.
     pub fn is_empty(&self) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.locked().is_empty()
     }
 
     /// Rows of the connections that are open now.
     pub fn connections(&self) -> Vec<serde_json::Value> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.values().map(|record| record.json()).collect()
+        self.locked().values().map(|record| record.json()).collect()
+    }
+
+    /// The gauge changes with the list, so that they always agree.
+    fn insert(&self, record: Arc<Record>) -> u64 {
+        let id = self.next.fetch_add(1, Relaxed);
+        let mut open = self.locked();
+        record.counters.open.fetch_add(1, Relaxed);
+        open.insert(id, record);
+        id
+    }
+
+    fn remove(&self, id: u64) {
+        if let Some(record) = self.locked().remove(&id) {
+            record.counters.open.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<u64, Arc<Record>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,12 +200,7 @@ impl Connection {
             download: AtomicU64::new(0),
             established: AtomicBool::new(false),
         });
-        let id = ledger.next.fetch_add(1, Relaxed);
-        ledger
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, record.clone());
+        let id = ledger.insert(record.clone());
         ledger.count.change(1);
         Self {
             id,
@@ -212,13 +234,9 @@ impl Connection {
 
     fn close(&mut self, result: Result<(), Failure>) {
         self.is_ended = true;
-        self.ledger
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.id);
+        self.ledger.remove(self.id);
         self.count_end(result.as_ref().err());
-        if self.ledger.log.is_on() {
+        if self.ledger.log.takes(result.is_err()) {
             let (sent, received) = self.record.sent_and_received();
             let lasted = self.record.started.elapsed();
             self.ledger

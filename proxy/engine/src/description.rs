@@ -2,9 +2,9 @@
 
 use crate::{
     access_log::{Entry, Value},
-    connection::Failure,
+    connection::{Failure, Flag},
     identity::Identity,
-    metrics::Labels,
+    metrics::{self, Labels, UNKNOWN},
     state::{Service, Workload},
 };
 use serde_json::json;
@@ -23,14 +23,14 @@ pub enum Direction {
 }
 
 impl Direction {
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
         }
     }
 
-    fn reporter(self) -> &'static str {
+    pub fn reporter(self) -> &'static str {
         match self {
             Self::Inbound => "destination",
             Self::Outbound => "source",
@@ -60,67 +60,76 @@ pub struct Description {
     pub hbone_target: Option<SocketAddr>,
 }
 
-fn known(text: &str) -> Cow<'static, str> {
-    if text.is_empty() {
-        "unknown".into()
-    } else {
-        text.to_owned().into()
+/// How many labels say who an end is, and which service.
+pub const END_LABELS: usize = 7;
+pub const SERVICE_LABELS: usize = 3;
+
+/// Who an end is: workload, canonical service and revision, namespace, cluster, region, zone.
+pub fn end_labels(workload: Option<&Workload>) -> [&str; END_LABELS] {
+    let of = |field: fn(&Workload) -> &str| known(workload.map_or("", field));
+    [
+        of(|w| &w.workload_name),
+        of(|w| &w.canonical_name),
+        of(|w| &w.canonical_revision),
+        of(|w| &w.namespace),
+        of(|w| &w.cluster),
+        of(|w| &w.region),
+        of(|w| &w.zone),
+    ]
+}
+
+/// A service's hostname, namespace and name.
+pub fn service_labels(service: Option<&Service>) -> [&str; SERVICE_LABELS] {
+    let of = |field: fn(&Service) -> &str| known(service.map_or("", field));
+    [of(|s| &s.hostname), of(|s| &s.namespace), of(|s| &s.name)]
+}
+
+fn known(text: &str) -> &str {
+    if text.is_empty() { UNKNOWN } else { text }
+}
+
+fn fill<const N: usize>(labels: &mut Labels, places: [usize; N], values: [&str; N]) {
+    for (place, value) in places.into_iter().zip(values) {
+        if value != UNKNOWN {
+            labels[place] = value.to_owned().into();
+        }
     }
 }
 
 fn principal(identity: Option<&Identity>) -> Cow<'static, str> {
-    identity.map_or("unknown".into(), |identity| identity.to_string().into())
+    identity.map_or(UNKNOWN.into(), |identity| identity.to_string().into())
 }
 
 impl Description {
     /// With the response flag of a connection that is well.
     pub fn labels(&self) -> Labels {
-        let source = self.source.workload.as_deref();
-        let destination = self.destination.workload.as_deref();
-        let service = self.service.as_deref();
-        let of = |workload: Option<&Workload>, field: fn(&Workload) -> &str| known(workload.map_or("", field));
-        let of_service = |field: fn(&Service) -> &str| known(service.map_or("", field));
-        [
-            self.direction.reporter().into(),
-            of(source, |w| &w.workload_name),
-            of(source, |w| &w.canonical_name),
-            of(source, |w| &w.canonical_revision),
-            of(source, |w| &w.namespace),
-            principal(self.source.identity.as_ref()),
-            of(source, |w| &w.canonical_name),
-            of(source, |w| &w.canonical_revision),
-            of(source, |w| &w.cluster),
-            of_service(|s| &s.hostname),
-            of_service(|s| &s.namespace),
-            of_service(|s| &s.name),
-            of(destination, |w| &w.workload_name),
-            of(destination, |w| &w.canonical_name),
-            of(destination, |w| &w.canonical_revision),
-            of(destination, |w| &w.namespace),
-            principal(self.destination.identity.as_ref()),
-            of(destination, |w| &w.canonical_name),
-            of(destination, |w| &w.canonical_revision),
-            of(destination, |w| &w.cluster),
-            "tcp".into(),
-            "-".into(),
-            if self.hbone_target.is_some() {
-                "mutual_tls".into()
-            } else {
-                "unknown".into()
-            },
-            of(source, |w| &w.region),
-            of(source, |w| &w.zone),
-            of(destination, |w| &w.region),
-            of(destination, |w| &w.zone),
-        ]
+        let mut labels: Labels = std::array::from_fn(|_| UNKNOWN.into());
+        let source = end_labels(self.source.workload.as_deref());
+        let destination = end_labels(self.destination.workload.as_deref());
+        fill(&mut labels, metrics::SOURCE_END, source);
+        fill(&mut labels, metrics::SOURCE_APP_AND_VERSION, [source[1], source[2]]);
+        fill(&mut labels, metrics::DESTINATION_END, destination);
+        let of_app = [destination[1], destination[2]];
+        fill(&mut labels, metrics::DESTINATION_APP_AND_VERSION, of_app);
+        fill(&mut labels, metrics::SERVICE, service_labels(self.service.as_deref()));
+        labels[metrics::SOURCE_PRINCIPAL] = principal(self.source.identity.as_ref());
+        labels[metrics::DESTINATION_PRINCIPAL] = principal(self.destination.identity.as_ref());
+        labels[metrics::REPORTER] = self.direction.reporter().into();
+        labels[metrics::REQUEST_PROTOCOL] = "tcp".into();
+        labels[metrics::RESPONSE_FLAGS] = Flag::None.as_str().into();
+        if self.hbone_target.is_some() {
+            labels[metrics::CONNECTION_SECURITY_POLICY] = "mutual_tls".into();
+        }
+        labels
     }
 
     /// The access log's entry for its end.
     pub fn entry(&self, sent: u64, received: u64, lasted: Duration, failure: Option<Failure>) -> Entry {
-        let mut fields = Vec::with_capacity(15);
-        end_fields(
+        let mut fields = Vec::with_capacity(17);
+        fields.push(("src.addr", Value::Bare(self.source.address.to_string())));
+        who_fields(
             &mut fields,
-            ["src.addr", "src.workload", "src.namespace", "src.identity"],
+            ["src.workload", "src.namespace", "src.identity", "src.cluster"],
             &self.source,
         );
         fields.push(("dst.addr", Value::Bare(self.destination.address.to_string())));
@@ -132,7 +141,7 @@ impl Description {
         }
         who_fields(
             &mut fields,
-            ["dst.workload", "dst.namespace", "dst.identity"],
+            ["dst.workload", "dst.namespace", "dst.identity", "dst.cluster"],
             &self.destination,
         );
         fields.push(("direction", Value::Text(self.direction.as_str().into())));
@@ -166,20 +175,18 @@ impl Description {
 
 type Fields = Vec<(&'static str, Value)>;
 
-fn end_fields(fields: &mut Fields, names: [&'static str; 4], end: &End) {
-    let [address, workload, namespace, identity] = names;
-    fields.push((address, Value::Bare(end.address.to_string())));
-    who_fields(fields, [workload, namespace, identity], end);
-}
-
-fn who_fields(fields: &mut Fields, names: [&'static str; 3], end: &End) {
-    let [name, namespace, identity] = names;
+/// Workload, namespace, identity, cluster.
+fn who_fields(fields: &mut Fields, names: [&'static str; 4], end: &End) {
+    let [name, namespace, identity, cluster] = names;
     if let Some(workload) = &end.workload {
-        fields.push((name, Value::Text(workload.name.to_string())));
-        fields.push((namespace, Value::Text(workload.namespace.to_string())));
+        fields.push((name, Value::Text(workload.name.clone())));
+        fields.push((namespace, Value::Text(workload.namespace.clone())));
     }
     if let Some(shown) = &end.identity {
         fields.push((identity, Value::Text(shown.to_string())));
+    }
+    if let Some(workload) = end.workload.as_ref().filter(|workload| !workload.cluster.is_empty()) {
+        fields.push((cluster, Value::Text(workload.cluster.clone())));
     }
 }
 

@@ -2,17 +2,20 @@
 
 use crate::{
     acceptor::{Acceptor, Listeners},
-    access_log::{Format, Writer},
+    access_log::{AccessLog, Format, Level, Writer},
+    catalogue::Catalogue,
+    census::Census,
     certificates::{Certificates, Credentials},
     connection::{Ledger, OpenCount},
+    durations,
     error::Error,
     explanation,
     handshakes::Handshakes,
     identity::Identity,
-    metrics::{self, Row},
+    metrics::{self, Metrics, Row},
     netns::NetworkNamespace,
     pod::{Pod, Shared},
-    sockets,
+    sockets, sockets_open,
     state::Store,
     tally,
     wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, plain_address},
@@ -27,7 +30,7 @@ use std::{
     os::fd::BorrowedFd,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +56,8 @@ pub struct Engine {
     acceptor: Acceptor,
     workers: Vec<Worker>,
     writer: Writer,
+    log: AccessLog,
+    catalogue: Arc<Catalogue>,
     open: Arc<OpenCount>,
     pods: Mutex<Pods>,
     /// Aborts every connection, then ends the threads.
@@ -73,7 +78,9 @@ impl Engine {
             certificates: Certificates::default(),
             cluster: settings.cluster.clone(),
         });
-        let start = |n| Worker::start(n, shared.clone(), Ledger::new(log.clone(), open.clone()), stop.clone());
+        let catalogue = Arc::new(Catalogue::default());
+        let ledger = || Ledger::new(Metrics::new(catalogue.clone()), log.clone(), open.clone());
+        let start = |n| Worker::start(n, shared.clone(), ledger(), stop.clone());
         let workers = (0..settings.workers).map(start).collect::<Result<Vec<_>, _>>()?;
         let jobs = workers.iter().map(|worker| worker.jobs.clone()).collect();
         let acceptor = Acceptor::start(jobs, stop.clone())?;
@@ -84,6 +91,8 @@ impl Engine {
             acceptor,
             workers,
             writer,
+            log,
+            catalogue,
             open,
             pods,
             aborted,
@@ -201,13 +210,72 @@ impl Engine {
         wanted.into_iter().collect()
     }
 
+    /// All rows of traffic; those of peers that are gone leave after they have been reported long enough.
     pub fn metrics(&self) -> Vec<Row> {
-        metrics::sum(self.workers.iter().map(|worker| &worker.ledger.metrics))
+        let workers = || self.ledgers().map(|ledger| &ledger.metrics);
+        let rows = metrics::report(workers(), Instant::now());
+        if rows.iter().any(|row| row.is_idle) {
+            let state = self.shared.store.load();
+            let census = Census::of(&state);
+            let stale = rows.iter().filter(|row| row.is_idle && !census.knows(&row.labels));
+            metrics::forget(workers(), stale.map(|row| row.labels.clone()));
+        }
+        rows
     }
 
-    /// How often each policy decided: (policy, effect, count).
+    /// How often there was no room for another row of traffic.
+    pub fn metrics_overflown(&self) -> u64 {
+        self.catalogue.overflown()
+    }
+
+    /// How often each policy decided: (policy, effect, count). Policies that are gone leave as
+    /// rows of traffic do.
     pub fn policy_counts(&self) -> Vec<(String, &'static str, u64)> {
-        tally::sum(self.workers.iter().map(|worker| &worker.ledger.tally))
+        let workers = || self.ledgers().map(|ledger| &ledger.tally);
+        let rows = tally::report(workers(), Instant::now());
+        if rows.iter().any(tally::Row::is_stale) {
+            let state = self.shared.store.load();
+            let named: BTreeSet<&str> = state.policies().entries().map(|(name, _)| name).collect();
+            let stale = rows
+                .iter()
+                .filter(|row| row.is_stale() && !named.contains(&*row.policy));
+            tally::forget(workers(), stale);
+        }
+        rows.iter().flat_map(tally::Row::effects).collect()
+    }
+
+    /// TLS handshakes by reporter and outcome.
+    pub fn handshake_durations(&self) -> Vec<durations::Row> {
+        durations::handshakes(self.ledgers().map(|ledger| &ledger.durations))
+    }
+
+    /// Connects by way and outcome.
+    pub fn connect_durations(&self) -> Vec<durations::Row> {
+        durations::connects(self.ledgers().map(|ledger| &ledger.durations))
+    }
+
+    /// Clients' connections that are open, by reporter.
+    pub fn sockets_open(&self) -> [(&'static str, u64); 2] {
+        sockets_open::sum(self.ledgers().map(|ledger| &ledger.sockets))
+    }
+
+    pub fn access_log_level(&self) -> Level {
+        self.log.level()
+    }
+
+    /// In force for connections that end from now on.
+    pub fn set_access_log_level(&self, level: &str) -> Result<(), Error> {
+        self.log.set_level(level.parse()?);
+        Ok(())
+    }
+
+    /// Lines that were not written because nobody read fast enough.
+    pub fn access_log_dropped(&self) -> u64 {
+        self.log.dropped()
+    }
+
+    fn ledgers(&self) -> impl Iterator<Item = &Ledger> + Clone {
+        self.workers.iter().map(|worker| &*worker.ledger)
     }
 
     /// Whether the workload at `destination` would let this client in now, and why; as JSON.

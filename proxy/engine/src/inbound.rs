@@ -4,6 +4,7 @@ use crate::{
     connection::{Connection, Failure, Flag},
     description::{Description, Direction, End},
     docket::{Arrival, Guard},
+    durations::Outcome,
     hbone::{self, Rejection},
     identity::Identity,
     last_hop::{Mesh, admit, dial, known_client},
@@ -84,17 +85,20 @@ fn too_many() -> Failure {
 
 /// A tunnel that did not come about is a failed connection in the books too.
 fn note(context: &Context, pod: &Pod, address: SocketAddr, local: SocketAddr, failure: Failure) {
+    let mesh = context.shared.know(pod);
     let description = Description {
         direction: Direction::Inbound,
         pod: pod.uid.clone(),
         source: End {
             address,
-            workload: None,
+            workload: mesh
+                .as_ref()
+                .and_then(|(state, _)| known_client(state, address.ip(), None)),
             identity: None,
         },
         destination: End {
             address: local,
-            workload: None,
+            workload: mesh.map(|(_, own)| own),
             identity: None,
         },
         service: None,
@@ -109,10 +113,10 @@ async fn greet(context: &Context, pod: &Pod, tcp: TcpStream) -> Result<(Server, 
         no_certificate(reason)
     })?;
     let tls_failure = |error: std::io::Error| Failure::new(Flag::TlsFailure, format!("TLS with the client: {error}"));
-    let mut session = TlsAcceptor::from(credentials.server())
-        .accept(tcp)
-        .await
-        .map_err(tls_failure)?;
+    let handshake = context.ledger.durations.handshake(Direction::Inbound);
+    let session = TlsAcceptor::from(credentials.server()).accept(tcp).await;
+    handshake.end(Outcome::of(&session));
+    let mut session = session.map_err(tls_failure)?;
     session.get_mut().1.set_buffer_limit(Some(tls::WRITE_BUFFER));
     let leaf = session.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let (identity, expires) = leaf

@@ -8,13 +8,17 @@
 
 mod acceptor;
 pub mod access_log;
+mod catalogue;
+mod census;
 mod certificates;
 mod clock;
 mod connection;
 mod description;
 mod docket;
+pub mod durations;
 pub mod engine;
 mod error;
+mod expiry;
 mod explanation;
 mod handshakes;
 mod hbone;
@@ -27,6 +31,7 @@ mod plain;
 mod pod;
 mod relay;
 mod sockets;
+mod sockets_open;
 mod tally;
 mod tls;
 mod tunnel;

@@ -1,14 +1,21 @@
 //! Traffic counters by label set, with Istio's labels.
 //!
 //! Each worker counts for itself, so no cache line is shared; a reader adds the workers' rows up.
+//! A row leaves all workers at once: a sum that fell would be taken for a restart.
 
+use crate::{
+    catalogue::Catalogue,
+    description::{END_LABELS, SERVICE_LABELS},
+    expiry::Reported,
+};
 use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 /// The labels of every traffic metric, in the order in which `Labels` holds their values.
@@ -42,11 +49,39 @@ pub const LABEL_NAMES: [&str; 27] = [
     "destination_zone",
 ];
 
-/// Index of the label that is known only at the end.
+/// Where the labels stand that are spoken of by name.
+pub const REPORTER: usize = 0;
+pub const SOURCE_WORKLOAD: usize = 1;
+pub const SOURCE_PRINCIPAL: usize = 5;
+pub const DESTINATION_PRINCIPAL: usize = 16;
+pub const REQUEST_PROTOCOL: usize = 20;
+/// Known only at the end.
 pub const RESPONSE_FLAGS: usize = 21;
+pub const CONNECTION_SECURITY_POLICY: usize = 22;
+/// What says who an end is, as `description::end_labels` has it; the service likewise.
+pub const SOURCE_END: [usize; END_LABELS] = [1, 2, 3, 4, 8, 23, 24];
+pub const DESTINATION_END: [usize; END_LABELS] = [12, 13, 14, 15, 19, 25, 26];
+pub const SERVICE: [usize; SERVICE_LABELS] = [9, 10, 11];
+pub const SOURCE_APP_AND_VERSION: [usize; 2] = [6, 7];
+pub const DESTINATION_APP_AND_VERSION: [usize; 2] = [17, 18];
+/// Region and zone of both ends, which are left out when nothing is known of any.
+const LOCALITY: usize = 23;
 
 /// Values for `LABEL_NAMES`.
 pub type Labels = [Cow<'static, str>; LABEL_NAMES.len()];
+
+/// Names and values as they are exposed.
+pub fn exposed(labels: &Labels) -> impl Iterator<Item = (&'static str, &str)> {
+    let is_anywhere = labels[LOCALITY..].iter().any(|value| value != UNKNOWN);
+    let shown = if is_anywhere { labels.len() } else { LOCALITY };
+    LABEL_NAMES
+        .into_iter()
+        .zip(labels.iter().map(|value| &**value))
+        .take(shown)
+}
+
+/// The value of a label that nothing is known for.
+pub const UNKNOWN: &str = "unknown";
 
 /// What is counted for one label set. Received is what the client sent, sent is what it got, for
 /// both reporters.
@@ -57,67 +92,126 @@ pub struct Counters {
     pub failed: AtomicU64,
     pub received: AtomicU64,
     pub sent: AtomicU64,
+    /// Connections that are open now. Not opened minus closed: these may end with another flag.
+    pub open: AtomicU64,
 }
 
-/// A label set with opened, closed, failed, received and sent.
-pub type Row = (Labels, [u64; 5]);
+/// Opened, closed, failed, received, sent, and how many are open.
+pub type Counts = [u64; 6];
+
+impl Counters {
+    fn counts(&self) -> Counts {
+        let Self {
+            opened,
+            closed,
+            failed,
+            received,
+            sent,
+            open,
+        } = self;
+        [opened, closed, failed, received, sent, open].map(|counter| counter.load(Relaxed))
+    }
+}
+
+/// A label set with what all workers have counted for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    pub labels: Arc<Labels>,
+    pub counts: Counts,
+    /// Reported unchanged for long, and no connection uses it.
+    pub is_idle: bool,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    counters: Arc<Counters>,
+    reported: Reported<Counts>,
+}
+
+impl Kept {
+    fn is_held(&self) -> bool {
+        // Whoever counts got its clone under the lock of the rows, which the caller has.
+        Arc::strong_count(&self.counters) > 1
+    }
+
+    /// Whether nothing has happened since it was reported.
+    fn is_as_reported(&self) -> bool {
+        !self.is_held() && self.reported.is(&self.counters.counts())
+    }
+}
+
+type Rows = HashMap<Arc<Labels>, Kept>;
 
 /// One worker's counters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
-    rows: Mutex<HashMap<Labels, Arc<Counters>>>,
+    catalogue: Arc<Catalogue>,
+    rows: Mutex<Rows>,
 }
 
 impl Metrics {
-    /// The counters of a label set; kept by a connection, so that it looks them up once.
-    pub fn counters(&self, labels: &Labels) -> Arc<Counters> {
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counters) = rows.get(labels) {
-            return counters.clone();
-        }
-        rows.entry(labels.clone()).or_default().clone()
+    /// The catalogue is that of all workers.
+    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+        let rows = Mutex::default();
+        Self { catalogue, rows }
     }
 
-    fn add_to(&self, sums: &mut HashMap<Labels, [u64; 5]>) {
-        for (labels, counters) in self.rows.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let Counters {
-                opened,
-                closed,
-                failed,
-                received,
-                sent,
-            } = &**counters;
-            let row = sums.entry(labels.clone()).or_default();
-            for (sum, counter) in row.iter_mut().zip([opened, closed, failed, received, sent]) {
-                *sum += counter.load(Relaxed);
+    /// The counters of a label set; kept by a connection, so that it looks them up once.
+    pub fn counters(&self, labels: &Labels) -> Arc<Counters> {
+        let mut rows = self.locked();
+        if let Some(row) = rows.get(labels) {
+            return row.counters.clone();
+        }
+        let entry = self.catalogue.enter(labels);
+        rows.entry(entry).or_default().counters.clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, now: Instant, sums: &mut HashMap<Arc<Labels>, (Counts, bool)>) {
+        for (labels, row) in &mut *self.locked() {
+            let counts = row.counters.counts();
+            let is_idle = row.reported.report(counts, now) && !row.is_held();
+            let (sum, are_idle) = sums.entry(labels.clone()).or_insert_with(|| (Counts::default(), true));
+            *are_idle &= is_idle;
+            for (sum, count) in sum.iter_mut().zip(counts) {
+                *sum += count;
             }
         }
     }
 }
 
-/// All workers' counters together, in no order.
-pub fn sum<'a>(workers: impl Iterator<Item = &'a Metrics>) -> Vec<Row> {
+/// All workers' counters together, in no order; they count as reported at `now`.
+pub fn report<'a>(workers: impl Iterator<Item = &'a Metrics>, now: Instant) -> Vec<Row> {
     let mut sums = HashMap::new();
-    workers.for_each(|metrics| metrics.add_to(&mut sums));
-    sums.into_iter().collect()
+    workers.for_each(|metrics| metrics.report(now, &mut sums));
+    let row = |(labels, (counts, is_idle))| Row {
+        labels,
+        counts,
+        is_idle,
+    };
+    sums.into_iter().map(row).collect()
+}
+
+/// Takes rows out of all workers, but for those that have been used since they were reported.
+pub fn forget<'a>(workers: impl Iterator<Item = &'a Metrics>, stale: impl Iterator<Item = Arc<Labels>>) {
+    let workers: Vec<_> = workers.collect();
+    // Always in the same order, and never by a worker that holds its own.
+    let mut locked: Vec<_> = workers.iter().map(|metrics| metrics.locked()).collect();
+    for labels in stale {
+        if locked
+            .iter()
+            .all(|rows| rows.get(&labels).is_none_or(Kept::is_as_reported))
+        {
+            for rows in &mut locked {
+                rows.remove(&labels);
+            }
+            workers[0].catalogue.remove(&labels);
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_of_two_workers_with_the_same_labels_are_added_up() {
-        let labels: Labels = std::array::from_fn(|_| "unknown".into());
-        let workers = [Metrics::default(), Metrics::default()];
-        workers[0].counters(&labels).sent.fetch_add(3, Relaxed);
-        workers[1].counters(&labels).sent.fetch_add(4, Relaxed);
-        workers[1].counters(&labels).opened.fetch_add(1, Relaxed);
-        assert_eq!(sum(workers.iter()), vec![(labels, [1, 0, 0, 0, 7])]);
-    }
-
-    #[test]
-    fn the_flags_label_is_where_its_index_says() {
-        assert_eq!(LABEL_NAMES[RESPONSE_FLAGS], "response_flags");
-    }
-}
+mod tests;

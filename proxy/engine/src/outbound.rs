@@ -2,8 +2,9 @@
 
 use crate::{
     certificates::Credentials,
-    connection::{Connection, Failure, Flag},
+    connection::{Connection, Failure, Flag, Ledger},
     description::{Description, Direction, End},
+    durations::{Outcome, Timer, Way},
     hbone,
     identity::Identity,
     pod::Pod,
@@ -16,24 +17,26 @@ use crate::{
     worker::Context,
 };
 use std::{
+    cell::Cell,
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// Carries the connection to where it was going. What cannot be carried is reset.
-pub async fn serve(context: Rc<Context>, pod: Arc<Pod>, client: TcpStream) {
+pub async fn serve(context: Rc<Context>, pod: Arc<Pod>, client: TcpStream, accepted_at: Instant) {
     let aborted = pod.aborted.clone();
     tokio::select! {
-        () = carry(&context, &pod, &client) => {}
+        () = carry(&context, &pod, &client, accepted_at) => {}
         () = aborted.cancelled() => reset_on_close(&client),
     }
 }
 
-async fn carry(context: &Context, pod: &Arc<Pod>, client: &TcpStream) {
+async fn carry(context: &Context, pod: &Arc<Pod>, client: &TcpStream, accepted_at: Instant) {
     let Ok(source) = client.peer_addr().map(plain_address) else {
         return;
     };
@@ -42,11 +45,11 @@ async fn carry(context: &Context, pod: &Arc<Pod>, client: &TcpStream) {
             context,
             pod,
             client,
-            Call::unknown(source, source),
+            Call::unknown(source, source, accepted_at),
             "nobody redirected this connection here",
         );
     };
-    let call = Call::unknown(source, destination);
+    let call = Call::unknown(source, destination, accepted_at);
     let Some((state, workload)) = context.shared.mesh_with(pod).await else {
         return refuse(context, pod, client, call, "discovery does not know this pod yet");
     };
@@ -109,6 +112,7 @@ fn is_own(destination: SocketAddr, workload: &Workload) -> bool {
 
 /// What is known of a connection so far.
 struct Call {
+    accepted_at: Instant,
     source: SocketAddr,
     destination: SocketAddr,
     workload: Option<Arc<Workload>>,
@@ -117,8 +121,9 @@ struct Call {
 }
 
 impl Call {
-    fn unknown(source: SocketAddr, destination: SocketAddr) -> Self {
+    fn unknown(source: SocketAddr, destination: SocketAddr, accepted_at: Instant) -> Self {
         Self {
+            accepted_at,
             source,
             destination,
             workload: None,
@@ -166,12 +171,13 @@ fn refuse(context: &Context, pod: &Pod, client: &TcpStream, call: Call, reason: 
 async fn direct(context: &Context, pod: &Pod, client: &TcpStream, call: Call, target: SocketAddr) {
     let addresses = call.workload.as_ref().map_or(&[][..], |workload| &workload.addresses);
     let own = addresses.iter().find(|own| own.is_ipv4() == target.is_ipv4()).copied();
+    let timer = context.ledger.durations.connect(Way::Direct, call.accepted_at);
     let connection = Connection::open(&context.ledger, call.plain(pod, target));
     let dialled = async {
         let server = connect_plain(&pod.netns, target, own).await;
         server.map_err(|error| unreachable(target, &error))
     };
-    let done = match unless_gone(client, dialled).await {
+    let done = match unless_gone(client, timer, dialled).await {
         Err(failure) => Err(failure),
         Ok(server) => {
             connection.established();
@@ -199,11 +205,12 @@ async fn tunnelled(
         identities,
     };
     let source = call.source;
+    let timer = context.ledger.durations.connect(Way::Hbone, call.accepted_at);
     let workload = call.workload.clone();
     let connection = Connection::open(&context.ledger, call.tunnelled(pod, target, tunnel));
     let carried = async {
         let opened = stream(context, pod, source, workload.as_deref(), target, key);
-        let Stream { send, receive, lease } = unless_gone(client, opened).await?;
+        let Stream { send, receive, lease } = unless_gone(client, timer, opened).await?;
         connection.established();
         let done = relay::into_tunnel(client, send, receive, &connection).await;
         drop(lease);
@@ -218,9 +225,16 @@ async fn tunnelled(
 }
 
 /// What is being made for a client, given up when the client's connection is reset meanwhile.
-async fn unless_gone<T>(client: &TcpStream, made: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+async fn unless_gone<T>(
+    client: &TcpStream,
+    timer: Timer<'_>,
+    made: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     tokio::select! {
-        made = made => made,
+        made = made => {
+            timer.end(Outcome::of(&made));
+            made
+        }
         error = relay::failure(client) => Err(Failure::new(Flag::None, format!("the client broke off: {error}"))),
     }
 }
@@ -234,6 +248,16 @@ fn finish(client: &TcpStream, connection: Connection, done: Result<(), Failure>)
 
 fn broken(broken: relay::Broken) -> Failure {
     Failure::new(Flag::None, broken.to_string())
+}
+
+/// Nothing at all came back, or only TCP did.
+fn too_slow(to: SocketAddr, is_answered: bool) -> Failure {
+    let flag = if is_answered {
+        Flag::Connect
+    } else {
+        Flag::NetworkPolicy
+    };
+    Failure::new(flag, format!("no tunnel to {to} within {CONNECT_TIMEOUT:?}"))
 }
 
 fn unreachable(to: SocketAddr, error: &io::Error) -> Failure {
@@ -254,7 +278,7 @@ async fn stream(
         .current(&pod.identity)
         .map_err(no_certificate)?;
     let request = hbone::request(target, client, workload, &context.shared.cluster);
-    let dial = || dial(pod.clone(), credentials.clone(), key.clone());
+    let dial = || dial(context.ledger.clone(), pod.clone(), credentials.clone(), key.clone());
     context.pool.connect(&key, &credentials, &request, dial).await
 }
 
@@ -263,17 +287,19 @@ pub fn no_certificate(reason: String) -> Failure {
     Failure::new(Flag::IdentityError, reason)
 }
 
-async fn dial(pod: Arc<Pod>, credentials: Arc<Credentials>, key: Key) -> Result<Tunnel, Failure> {
+async fn dial(ledger: Arc<Ledger>, pod: Arc<Pod>, credentials: Arc<Credentials>, key: Key) -> Result<Tunnel, Failure> {
     let to = SocketAddr::new(key.target, HBONE_PORT);
+    let is_answered = Cell::new(false);
     let made = async {
-        let tcp = connect_upstream(&pod.netns, to)
-            .await
-            .map_err(|error| unreachable(to, &error))?;
+        let connected = connect_upstream(&pod.netns, to).await;
+        is_answered.set(true);
+        let tcp = connected.map_err(|error| unreachable(to, &error))?;
         end_in_order(&tcp); // a tunnel says why it ends
-        let mut session = TlsConnector::from(credentials.client(&key.identities))
-            .connect(key.target.into(), tcp)
-            .await
-            .map_err(|error| Failure::new(Flag::TlsFailure, format!("TLS with {to}: {error}")))?;
+        let handshake = ledger.durations.handshake(Direction::Outbound);
+        let connector = TlsConnector::from(credentials.client(&key.identities));
+        let session = connector.connect(key.target.into(), tcp).await;
+        handshake.end(Outcome::of(&session));
+        let mut session = session.map_err(|error| Failure::new(Flag::TlsFailure, format!("TLS with {to}: {error}")))?;
         session.get_mut().1.set_buffer_limit(Some(tls::WRITE_BUFFER));
         let leaf = session.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let expires = leaf
@@ -283,9 +309,6 @@ async fn dial(pod: Arc<Pod>, credentials: Arc<Credentials>, key: Key) -> Result<
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
         Ok(made) => made,
-        Err(_) => Err(Failure::new(
-            Flag::Connect,
-            format!("no tunnel to {to} within {CONNECT_TIMEOUT:?}"),
-        )),
+        Err(_) => Err(too_slow(to, is_answered.get())),
     }
 }

@@ -57,7 +57,8 @@ impl Shared {
         tokio::time::timeout(WORKLOAD_TIMEOUT, knowing).await.ok().flatten()
     }
 
-    fn know(&self, pod: &Pod) -> Option<(Arc<State>, Arc<Workload>)> {
+    /// The mesh, if it is complete and knows `pod` now.
+    pub fn know(&self, pod: &Pod) -> Option<(Arc<State>, Arc<Workload>)> {
         let state = self.store.load();
         let workload = state
             .workload_of_pod(&pod.namespace, &pod.name)

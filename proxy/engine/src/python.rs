@@ -3,9 +3,10 @@
 //! Each method gives up the interpreter lock while it works, and raises agent.errors.EngineError.
 
 use crate::{
+    durations,
     engine::{Engine as Inner, Settings},
     error::Error,
-    metrics::LABEL_NAMES,
+    metrics,
 };
 use pyo3::{prelude::*, types::PyDict};
 use std::{os::fd::BorrowedFd, time::Duration};
@@ -18,8 +19,11 @@ impl From<Error> for PyErr {
     }
 }
 
-/// Labels, then connections opened, closed, failed, bytes received, sent.
-type Row<'py> = (Bound<'py, PyDict>, u64, u64, u64, u64, u64);
+/// Labels, then connections opened, closed, failed, bytes received, sent, and connections open now.
+type Row<'py> = (Bound<'py, PyDict>, u64, u64, u64, u64, u64, u64);
+
+/// Two labels, (bound in seconds, how many took no longer) with infinity as the last, seconds in all.
+type Histogram = (&'static str, &'static str, Vec<(f64, u64)>, f64);
 
 #[pyclass(module = "agent._engine", frozen)]
 struct Engine {
@@ -109,19 +113,47 @@ impl Engine {
 
     fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Vec<Row<'py>>> {
         let rows = py.detach(|| self.inner.metrics());
-        let as_python = |(values, counts): crate::metrics::Row| {
+        let as_python = |row: metrics::Row| {
             let labels = PyDict::new(py);
-            for (name, value) in LABEL_NAMES.iter().zip(&values) {
-                labels.set_item(name, &**value)?;
+            for (name, value) in metrics::exposed(&row.labels) {
+                labels.set_item(name, value)?;
             }
-            let [opened, closed, failed, received, sent] = counts;
-            Ok((labels, opened, closed, failed, received, sent))
+            let [opened, closed, failed, received, sent, open] = row.counts;
+            Ok((labels, opened, closed, failed, received, sent, open))
         };
         rows.into_iter().map(as_python).collect()
     }
 
     fn policy_counts(&self, py: Python<'_>) -> Vec<(String, &'static str, u64)> {
         py.detach(|| self.inner.policy_counts())
+    }
+
+    fn metrics_overflown(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.inner.metrics_overflown())
+    }
+
+    fn handshake_durations(&self, py: Python<'_>) -> Vec<Histogram> {
+        py.detach(|| self.inner.handshake_durations().into_iter().map(histogram).collect())
+    }
+
+    fn connect_durations(&self, py: Python<'_>) -> Vec<Histogram> {
+        py.detach(|| self.inner.connect_durations().into_iter().map(histogram).collect())
+    }
+
+    fn sockets_open(&self, py: Python<'_>) -> Vec<(&'static str, u64)> {
+        py.detach(|| self.inner.sockets_open().to_vec())
+    }
+
+    fn access_log_level(&self) -> &'static str {
+        self.inner.access_log_level().as_str()
+    }
+
+    fn set_access_log_level(&self, level: &str) -> PyResult<()> {
+        Ok(self.inner.set_access_log_level(level)?)
+    }
+
+    fn access_log_dropped(&self) -> u64 {
+        self.inner.access_log_dropped()
     }
 
     #[pyo3(signature = (destination, *, source = None, source_ip))]
@@ -155,6 +187,17 @@ impl Engine {
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.inner.close());
     }
+}
+
+fn histogram(([one, other], sum): durations::Row) -> Histogram {
+    let bounds = durations::BOUNDS.iter().map(|bound| *bound as f64 / 1e6);
+    let mut reached = 0;
+    let cumulative = sum.buckets.iter().map(|count| {
+        reached += count;
+        reached
+    });
+    let buckets = bounds.chain([f64::INFINITY]).zip(cumulative).collect();
+    (one, other, buckets, sum.microseconds as f64 / 1e6)
 }
 
 fn duration(seconds: f64) -> PyResult<Duration> {

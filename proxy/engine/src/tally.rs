@@ -1,10 +1,13 @@
 //! How often each policy decided.
 //!
-//! Each worker counts for itself, so no cache line is shared; a reader adds the workers up.
+//! Each worker counts for itself, so no cache line is shared; a reader adds the workers up. The
+//! row of a policy that is gone leaves all workers at once, as the rows of traffic do.
 
+use crate::expiry::Reported;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 /// Stands for "no policy decided": never a policy's name, which is "namespace/name".
@@ -31,44 +34,99 @@ impl Effect {
     }
 }
 
+type Counts = [u64; 3];
+
+#[derive(Debug, Default)]
+struct Kept {
+    counts: Counts,
+    reported: Reported<Counts>,
+}
+
 /// One worker's counts.
 #[derive(Debug, Default)]
-pub struct Tally(Mutex<HashMap<String, [u64; 3]>>);
+pub struct Tally(Mutex<HashMap<String, Kept>>);
 
 impl Tally {
     pub fn count(&self, policy: Option<&str>, effect: Effect) {
         let name = policy.unwrap_or(NO_POLICY);
-        let mut counts = self.locked();
-        match counts.get_mut(name) {
-            Some(row) => row[effect as usize] += 1,
-            None => counts.entry(name.to_owned()).or_default()[effect as usize] += 1,
+        let mut rows = self.locked();
+        match rows.get_mut(name) {
+            Some(row) => row.counts[effect as usize] += 1,
+            None => rows.entry(name.to_owned()).or_default().counts[effect as usize] += 1,
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<String, [u64; 3]>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All workers' counts together, (policy, effect, count), by policy; what never happened is left out.
-pub fn sum<'a>(workers: impl Iterator<Item = &'a Tally>) -> Vec<(String, &'static str, u64)> {
-    let mut sums = BTreeMap::new();
+/// What all workers have counted for one policy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    pub policy: String,
+    counts: Counts,
+    /// Reported unchanged for long.
+    is_idle: bool,
+}
+
+impl Row {
+    /// (policy, effect, count); what never happened is left out.
+    pub fn effects(&self) -> impl Iterator<Item = (String, &'static str, u64)> {
+        let effects = [Effect::Allowed, Effect::Refused, Effect::Cut].into_iter();
+        let counted = effects.map(|effect| (self.policy.clone(), effect.as_str(), self.counts[effect as usize]));
+        counted.filter(|(_, _, count)| *count > 0)
+    }
+
+    /// Whether it may be forgotten if this policy is gone.
+    pub fn is_stale(&self) -> bool {
+        self.is_idle && self.policy != NO_POLICY
+    }
+}
+
+/// All workers' counts together, in the order of the policies; they count as reported at `now`.
+pub fn report<'a>(workers: impl Iterator<Item = &'a Tally>, now: Instant) -> Vec<Row> {
+    let mut sums: BTreeMap<String, (Counts, bool)> = BTreeMap::new();
     for tally in workers {
-        for (name, row) in tally.locked().iter() {
-            for effect in [Effect::Allowed, Effect::Refused, Effect::Cut] {
-                *sums.entry((name.clone(), effect)).or_default() += row[effect as usize];
+        for (policy, row) in &mut *tally.locked() {
+            let is_idle = row.reported.report(row.counts, now);
+            let (sum, are_idle) = sums.entry(policy.clone()).or_insert_with(|| (Counts::default(), true));
+            *are_idle &= is_idle;
+            for (sum, count) in sum.iter_mut().zip(row.counts) {
+                *sum += count;
             }
         }
     }
-    let happened = sums.into_iter().filter(|(_, count)| *count > 0);
-    happened
-        .map(|((name, effect), count)| (name, effect.as_str(), count))
-        .collect()
+    let row = |(policy, (counts, is_idle))| Row {
+        policy,
+        counts,
+        is_idle,
+    };
+    sums.into_iter().map(row).collect()
+}
+
+/// Takes rows out of all workers, but for those that have counted since they were reported.
+pub fn forget<'a>(workers: impl Iterator<Item = &'a Tally>, gone: impl Iterator<Item = &'a Row>) {
+    // Always in the same order, and never by a worker that holds its own.
+    let mut locked: Vec<_> = workers.map(Tally::locked).collect();
+    for Row { policy, .. } in gone {
+        let is_as_reported = |row: &Kept| row.reported.is(&row.counts);
+        if locked.iter().all(|rows| rows.get(policy).is_none_or(is_as_reported)) {
+            for rows in &mut locked {
+                rows.remove(policy);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expiry::IDLE;
+
+    fn effects(rows: &[Row]) -> Vec<(String, &'static str, u64)> {
+        rows.iter().flat_map(Row::effects).collect()
+    }
 
     #[test]
     fn counts_of_two_workers_are_added_up_by_policy_and_effect() {
@@ -82,6 +140,31 @@ mod tests {
             ("shop/a".to_owned(), "allowed", 2),
             ("shop/a".to_owned(), "cut", 1),
         ];
-        assert_eq!(sum(workers.iter()), expected);
+        assert_eq!(effects(&report(workers.iter(), Instant::now())), expected);
+    }
+
+    #[test]
+    fn the_row_of_a_policy_leaves_all_workers_unless_it_has_counted_since() {
+        let (workers, start) = ([Tally::default(), Tally::default()], Instant::now());
+        workers[0].count(None, Effect::Allowed);
+        for worker in &workers {
+            worker.count(Some("shop/a"), Effect::Allowed);
+        }
+        assert!(report(workers.iter(), start).iter().all(|row| !row.is_stale()));
+        let rows = report(workers.iter(), start + IDLE);
+        let stale: Vec<_> = rows.iter().filter(|row| row.is_stale()).collect();
+        assert_eq!(stale.len(), 1, "that no policy decided is always a row");
+        workers[1].count(Some("shop/a"), Effect::Cut);
+        forget(workers.iter(), stale.iter().copied());
+        assert_eq!(
+            effects(&report(workers.iter(), start + IDLE)).len(),
+            3,
+            "it has just counted"
+        );
+        report(workers.iter(), start + IDLE);
+        let rows = report(workers.iter(), start + 2 * IDLE);
+        forget(workers.iter(), rows.iter().filter(|row| row.is_stale()));
+        let left = [("none".to_owned(), "allowed", 1)];
+        assert_eq!(effects(&report(workers.iter(), start + 2 * IDLE)), left);
     }
 }

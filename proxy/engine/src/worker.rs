@@ -4,6 +4,7 @@
 
 use crate::{
     connection::Ledger,
+    description::Direction,
     docket::Docket,
     error::Error,
     inbound, outbound, plain,
@@ -14,7 +15,7 @@ use std::{
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, sync::mpsc, task::LocalSet};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,15 @@ pub enum Entrance {
     Hbone,
 }
 
+impl Entrance {
+    fn direction(self) -> Direction {
+        match self {
+            Self::Outbound => Direction::Outbound,
+            Self::Plain | Self::Hbone => Direction::Inbound,
+        }
+    }
+}
+
 /// What a worker is asked to do.
 #[derive(Debug)]
 pub enum Job {
@@ -40,6 +50,7 @@ pub enum Job {
         pod: Arc<Pod>,
         entrance: Entrance,
         accepted: std::net::TcpStream,
+        accepted_at: Instant,
     },
     /// The pod is draining.
     Forget { pod: Arc<str> },
@@ -131,22 +142,26 @@ async fn farewell(context: &Context) {
 }
 
 fn begin(context: &Rc<Context>, job: Job) {
-    let (pod, entrance, accepted) = match job {
+    let (pod, entrance, accepted, accepted_at) = match job {
         Job::Serve {
             pod,
             entrance,
             accepted,
-        } => (pod, entrance, accepted),
+            accepted_at,
+        } => (pod, entrance, accepted, accepted_at),
         Job::Forget { pod } => return context.pool.forget(&pod),
     };
     // A socket that cannot be registered is closed, which its peer sees.
     let Ok(accepted) = TcpStream::from_std(accepted) else {
         return;
     };
-    let context = context.clone();
-    match entrance {
-        Entrance::Outbound => drop(tokio::task::spawn_local(outbound::serve(context, pod, accepted))),
-        Entrance::Plain => drop(tokio::task::spawn_local(plain::serve(context, pod, accepted))),
-        Entrance::Hbone => drop(tokio::task::spawn_local(inbound::serve(context, pod, accepted))),
-    }
+    let (context, ledger) = (context.clone(), context.ledger.clone());
+    tokio::task::spawn_local(async move {
+        let _open = ledger.sockets.hold(entrance.direction());
+        match entrance {
+            Entrance::Outbound => outbound::serve(context, pod, accepted, accepted_at).await,
+            Entrance::Plain => plain::serve(context, pod, accepted).await,
+            Entrance::Hbone => inbound::serve(context, pod, accepted).await,
+        }
+    });
 }

@@ -112,6 +112,19 @@ async def test_the_engine_gets_what_it_wants_with_a_key_made_here() -> None:
     assert (len(chain), len(roots), status.state) == (1, 2, State.AVAILABLE)
 
 
+async def test_tells_when_each_certificate_expires_and_who_has_none() -> None:
+    world = World()
+    world.authority.gate = asyncio.Event()
+    world.engine.extra_wanted = {IDENTITY}
+    async with running(world.certificates.run()):
+        await until(lambda: world.authority.at_once == 1)
+        assert world.certificates.expiries() == {IDENTITY: 0.0}
+        world.authority.gate.set()
+        await world.clock.asleep.wait()
+        assert world.certificates.expiries() == {IDENTITY: world.clock.now.timestamp() + DAY}
+    assert world.certificates.expiries() == {}
+
+
 async def test_is_renewed_in_the_middle_of_its_life_with_a_new_key() -> None:
     world = World(sleeps=1)
     world.engine.extra_wanted = {IDENTITY}

@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client import CollectorRegistry
 
 from agent.metrics import ProxyMetrics
+from agent.proxy import levels
 from agent.proxy.certificates import State, Status, accept, signing_request
-from agent.proxy.endpoints import Admin, metrics_routes, readiness_routes, set_levels, shown_levels
+from agent.proxy.endpoints import Admin, metrics_routes, readiness_routes
 from agent.proxy.readiness import DISCOVERY, HANDOVER, Readiness
 from agent.proxy.settings import Settings
 from tests.support.proxy import IDENTITY, FakeAuthority, FakeClock, FakeEngine
@@ -19,10 +20,10 @@ SETTINGS = Settings.parse({"NODE_NAME": "node-1", "AUTH_TOKEN": "/run/token"}, c
 
 
 @pytest.fixture(autouse=True)
-def levels() -> Iterator[None]:
-    before = logging.getLogger().level
+def unchanged_levels() -> Iterator[None]:
+    before = logging.getLevelName(logging.getLogger().level)
     yield
-    set_levels(logging.getLevelName(before))
+    levels.change(FakeEngine(), [("", before)])
 
 
 async def asked(routes: list[web.RouteDef], method: str, path: str) -> web.Response:
@@ -84,13 +85,39 @@ async def test_the_dump_has_certificates_and_settings_but_no_secret() -> None:
 
 async def test_levels_are_set_for_all_for_one_and_back() -> None:
     routes = an_admin([], [])
-    assert (await asked(routes, "POST", "/logging?level=warn")).text == "current log level is warning\n"
-    both = await asked(routes, "POST", "/logging?level=agent.proxy:debug")
-    assert both.text == "current log level is warning,agent.proxy:debug\n"
-    assert (await asked(routes, "POST", "/logging?reset")).text == "current log level is info\n"
-    with pytest.raises(web.HTTPBadRequest):
-        await asked(routes, "POST", "/logging?level=loud")
-    assert shown_levels() == "info"
+
+    async def said(query: str) -> str:
+        return ((await asked(routes, "POST", f"/logging{query}")).text or "").removeprefix("current log level is ")
+
+    assert await said("?level=warn") == "warning,access:info\n"
+    assert await said("?level=agent.proxy:debug") == "warning,agent.proxy:debug,access:info\n"
+    assert await said("?access=error") == "warning,agent.proxy:debug,access:error\n"
+    assert await said("") == "warning,agent.proxy:debug,access:error\n"
+    assert await said("?level=error,access:off") == "error,access:off\n"
+    assert await said("?reset") == "info,access:info\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "accepted"),
+    [
+        ("level=loud", "DEBUG, INFO, WARNING, ERROR"),
+        ("level=", "LOGGER:LEVEL"),
+        ("level=info,loud", "LOGGER:LEVEL"),
+        ("level=agent.proxi:debug", "a logger is agent"),
+        ("level=access:debug", "off, error, info"),
+        ("access=all", "off, error, info"),
+        ("access=off&level=loud", "LOGGER:LEVEL"),
+        ("acces=off", "access, level, reset"),
+    ],
+)
+async def test_a_level_that_is_not_understood_changes_nothing_and_says_what_is(query: str, accepted: str) -> None:
+    engine = FakeEngine()
+    routes = Admin(engine, list, SETTINGS, "1.2.3", lambda: None).routes()
+    before = levels.shown(engine)
+    with pytest.raises(web.HTTPBadRequest) as refused:
+        await asked(routes, "POST", f"/logging?{query}")
+    assert accepted in (refused.value.text or "")
+    assert levels.shown(engine) == before
 
 
 async def test_explaining_asks_the_engine_about_a_workload_or_about_a_pod() -> None:

@@ -6,7 +6,7 @@ use crate::proto::security as wire;
 use crate::state::Store;
 use crate::tally;
 use crate::testing::*;
-use std::{fs::File, os::fd::AsFd};
+use std::{fs::File, os::fd::AsFd, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// The pod "web" of namespace shop, in this process's own network namespace.
@@ -60,7 +60,8 @@ impl World {
     }
 
     fn counts(&self) -> Vec<(String, &'static str, u64)> {
-        tally::sum([&self.tally].into_iter())
+        let rows = tally::report([&self.tally].into_iter(), Instant::now());
+        rows.iter().flat_map(tally::Row::effects).collect()
     }
 }
 
