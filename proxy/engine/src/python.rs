@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     metrics,
 };
-use pyo3::{prelude::*, types::PyDict};
+use pyo3::{prelude::*, types::{PyDict, PyString}};
 use std::{os::fd::BorrowedFd, time::Duration};
 
 pyo3::import_exception!(agent.errors, EngineError);
@@ -116,7 +116,7 @@ impl Engine {
         let as_python = |row: metrics::Row| {
             let labels = PyDict::new(py);
             for (name, value) in metrics::exposed(&row.labels) {
-                labels.set_item(name, value)?;
+                labels.set_item(PyString::intern(py, name), value)?;
             }
             let [opened, closed, failed, received, sent, open] = row.counts;
             Ok((labels, opened, closed, failed, received, sent, open))
