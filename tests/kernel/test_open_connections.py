@@ -170,6 +170,38 @@ def test_ten_thousand_short_lived_peers_do_not_grow_the_rows_without_bound(pod: 
     assert resident_mib() - after_ten_thousand < 30
 
 
+def test_a_json_line_says_who_what_how_much_and_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with served(tmp_path, access_log="json") as pod:
+        tunnel, stream, app = pod.stream("front")
+        with tunnel, app:
+            app.sendall(b"twelve bytes")
+            app.shutdown(socket.SHUT_WR)
+            assert tunnel.exchange(stream, b"five!") == b"twelve bytes"
+            assert app.recv(100) == b"five!"
+            is_open(pod, 0)
+        pod.knock(INBOUND_PORT, [ADDRESS])
+        is_open(pod, 0)
+    well, refused = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    source, shown = well.pop("src.addr"), well.pop("duration")
+    assert (source.rpartition(":")[0], well.pop("time")[-1], shown[-2:]) == (ADDRESS, "Z", "ms")
+    assert well == {
+        "level": "info",
+        "scope": "access",
+        "message": "connection complete",
+        "src.identity": "spiffe://cluster.local/ns/shop/sa/front",
+        "dst.addr": f"{ADDRESS}:{HBONE_PORT}",
+        "dst.hbone_addr": f"{ADDRESS}:{PORT}",
+        "dst.workload": "web",
+        "dst.namespace": "shop",
+        "dst.identity": "spiffe://cluster.local/ns/shop/sa/web",
+        "dst.cluster": "Kubernetes",
+        "direction": "inbound",
+        "bytes_sent": 12,
+        "bytes_recv": 5,
+    }
+    assert (refused["level"], refused["error"]) == ("error", f"port {INBOUND_PORT} is not a port of the app")
+
+
 @contextlib.contextmanager
 def nobody_reads_standard_output() -> Iterator[int]:
     """Standard output is a pipe that fills up; yields the end that could be read."""

@@ -90,7 +90,7 @@ def a_workload(name: str, address: str) -> workload_pb2.Workload:
 
 
 @contextlib.contextmanager
-def served(authority: Path) -> Iterator[Served]:
+def served(authority: Path, *, access_log: str = "plain") -> Iterator[Served]:
     """The pod, in a namespace of its own; both are gone at the end."""
     netns = f"weft-served-{os.getpid()}"
     ip = ["ip", "-n", netns]
@@ -101,7 +101,7 @@ def served(authority: Path) -> Iterator[Served]:
         subprocess.run([*ip, "address", "add", NETWORK.replace(".0/", ".1/"), "dev", "lo"], check=True, timeout=10)
         app = stack.enter_context(namespaces.inside(netns, lambda: socket.create_server((ADDRESS, PORT), backlog=128)))
         app.settimeout(10)
-        engine = Engine(2)
+        engine = Engine(2, access_log=access_log)
         stack.callback(engine.close)
         pod = Served(netns, engine, app, authority)
         pod.know([a_workload("web", ADDRESS)])

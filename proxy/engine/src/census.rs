@@ -1,4 +1,4 @@
-//! Whom discovery knows now, in the words of the labels: a row about anybody else may be forgotten.
+//! Whom labels name that discovery does not know any more: their rows may be forgotten.
 
 use crate::{
     description::{END_LABELS, SERVICE_LABELS, end_labels, service_labels},
@@ -6,48 +6,64 @@ use crate::{
     metrics::{DESTINATION_END, DESTINATION_PRINCIPAL, Labels, SERVICE, SOURCE_END, SOURCE_PRINCIPAL},
     state::State,
 };
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-/// The ends, services and identities that labels may name; nobody is one of each.
-pub struct Census<'a> {
+/// Those who are named, until they are found.
+#[derive(Default)]
+struct Missing<'a> {
     ends: HashSet<[&'a str; END_LABELS]>,
     services: HashSet<[&'a str; SERVICE_LABELS]>,
-    identities: HashSet<&'a Identity>,
+    identities: HashSet<Identity>,
 }
 
-impl<'a> Census<'a> {
-    pub fn of(state: &'a State) -> Self {
-        let nobody = std::iter::once(end_labels(None));
-        let no_service = std::iter::once(service_labels(None));
-        Self {
-            ends: state
-                .workloads()
-                .map(|one| end_labels(Some(one)))
-                .chain(nobody)
-                .collect(),
-            services: state
-                .services()
-                .map(|one| service_labels(Some(one)))
-                .chain(no_service)
-                .collect(),
-            identities: state.workloads().map(|one| &one.identity).collect(),
+/// Of these label sets, those that name somebody who is gone. An identity that discovery does not
+/// know, of a peer from elsewhere, always is: nobody will say when it has gone.
+pub fn of_the_gone(state: &State, rows: &[Arc<Labels>]) -> Vec<Arc<Labels>> {
+    let mut missing = Missing::default();
+    rows.iter().for_each(|labels| missing.add(labels));
+    missing.find(state);
+    let gone = rows.iter().filter(|labels| missing.is_named_by(labels));
+    gone.cloned().collect()
+}
+
+impl<'a> Missing<'a> {
+    fn add(&mut self, labels: &'a Labels) {
+        self.ends.extend(ends(labels));
+        self.services.insert(service(labels));
+        self.identities.extend(identities(labels));
+    }
+
+    /// One pass, for there are many more workloads than rows. Nobody is never missing.
+    fn find(&mut self, state: &'a State) {
+        self.ends.remove(&end_labels(None));
+        self.services.remove(&service_labels(None));
+        for workload in state.workloads() {
+            self.ends.remove(&end_labels(Some(workload)));
+            self.identities.remove(&workload.identity);
+        }
+        for service in state.services() {
+            self.services.remove(&service_labels(Some(service)));
         }
     }
 
-    /// Whether everybody whom these labels name is still there. An identity that discovery does
-    /// not know, of a peer from elsewhere, never is: nobody will say when it has gone.
-    pub fn knows(&self, labels: &Labels) -> bool {
-        self.ends.contains(&SOURCE_END.map(|n| &*labels[n]))
-            && self.ends.contains(&DESTINATION_END.map(|n| &*labels[n]))
-            && self.services.contains(&SERVICE.map(|n| &*labels[n]))
-            && self.knows_identity(&labels[SOURCE_PRINCIPAL])
-            && self.knows_identity(&labels[DESTINATION_PRINCIPAL])
+    fn is_named_by(&self, labels: &Labels) -> bool {
+        ends(labels).iter().any(|end| self.ends.contains(end))
+            || self.services.contains(&service(labels))
+            || identities(labels).any(|identity| self.identities.contains(&identity))
     }
+}
 
-    fn knows_identity(&self, principal: &str) -> bool {
-        // What is no identity is "unknown": no mutual TLS.
-        principal
-            .parse()
-            .map_or(true, |identity: Identity| self.identities.contains(&identity))
-    }
+fn ends(labels: &Labels) -> [[&str; END_LABELS]; 2] {
+    [SOURCE_END, DESTINATION_END].map(|places| places.map(|n| &*labels[n]))
+}
+
+fn service(labels: &Labels) -> [&str; SERVICE_LABELS] {
+    SERVICE.map(|n| &*labels[n])
+}
+
+/// Without mutual TLS a principal is "unknown", which is none.
+fn identities(labels: &Labels) -> impl Iterator<Item = Identity> {
+    [SOURCE_PRINCIPAL, DESTINATION_PRINCIPAL]
+        .into_iter()
+        .filter_map(|n| labels[n].parse().ok())
 }

@@ -4,7 +4,7 @@ use crate::{
     acceptor::{Acceptor, Listeners},
     access_log::{AccessLog, Format, Level, Writer},
     catalogue::Catalogue,
-    census::Census,
+    census,
     certificates::{Certificates, Credentials},
     connection::{Ledger, OpenCount},
     durations,
@@ -214,11 +214,14 @@ impl Engine {
     pub fn metrics(&self) -> Vec<Row> {
         let workers = || self.ledgers().map(|ledger| &ledger.metrics);
         let rows = metrics::report(workers(), Instant::now());
-        if rows.iter().any(|row| row.is_idle) {
-            let state = self.shared.store.load();
-            let census = Census::of(&state);
-            let stale = rows.iter().filter(|row| row.is_idle && !census.knows(&row.labels));
-            metrics::forget(workers(), stale.map(|row| row.labels.clone()));
+        let idle: Vec<_> = rows
+            .iter()
+            .filter(|row| row.is_idle)
+            .map(|row| row.labels.clone())
+            .collect();
+        if !idle.is_empty() {
+            let gone = census::of_the_gone(&self.shared.store.load(), &idle);
+            metrics::forget(workers(), &gone);
         }
         rows
     }

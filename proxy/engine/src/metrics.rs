@@ -196,19 +196,19 @@ pub fn report<'a>(workers: impl Iterator<Item = &'a Metrics>, now: Instant) -> V
 }
 
 /// Takes rows out of all workers, but for those that have been used since they were reported.
-pub fn forget<'a>(workers: impl Iterator<Item = &'a Metrics>, stale: impl Iterator<Item = Arc<Labels>>) {
+pub fn forget<'a>(workers: impl Iterator<Item = &'a Metrics>, stale: &[Arc<Labels>]) {
     let workers: Vec<_> = workers.collect();
     // Always in the same order, and never by a worker that holds its own.
     let mut locked: Vec<_> = workers.iter().map(|metrics| metrics.locked()).collect();
     for labels in stale {
         if locked
             .iter()
-            .all(|rows| rows.get(&labels).is_none_or(Kept::is_as_reported))
+            .all(|rows| rows.get(labels).is_none_or(Kept::is_as_reported))
         {
             for rows in &mut locked {
-                rows.remove(&labels);
+                rows.remove(labels);
             }
-            workers[0].catalogue.remove(&labels);
+            workers[0].catalogue.remove(labels);
         }
     }
 }

@@ -8,7 +8,10 @@ use crate::{
     error::Error,
     metrics,
 };
-use pyo3::{prelude::*, types::{PyDict, PyString}};
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyString},
+};
 use std::{os::fd::BorrowedFd, time::Duration};
 
 pyo3::import_exception!(agent.errors, EngineError);

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::{
-    catalogue,
-    census::Census,
+    catalogue, census,
     description::{Description, Direction, End},
     expiry::IDLE,
     state::Store,
@@ -51,10 +50,13 @@ fn a_store(pods: &[&str]) -> Store {
 
 fn expire(workers: &[Metrics; 2], store: &Store, now: Instant) -> usize {
     let rows = report(workers.iter(), now);
-    let state = store.load();
-    let census = Census::of(&state);
-    let stale = rows.iter().filter(|row| row.is_idle && !census.knows(&row.labels));
-    forget(workers.iter(), stale.map(|row| row.labels.clone()));
+    let idle: Vec<_> = rows
+        .iter()
+        .filter(|row| row.is_idle)
+        .map(|row| row.labels.clone())
+        .collect();
+    let gone = census::of_the_gone(&store.load(), &idle);
+    forget(workers.iter(), &gone);
     report(workers.iter(), now).len()
 }
 
@@ -138,8 +140,7 @@ fn a_row_stays_while_a_connection_uses_it_or_has_used_it_since_the_report() {
     assert_eq!(expire(&workers, &store, start + 2 * IDLE), 1, "a connection is open");
     held.closed.fetch_add(1, Relaxed);
     drop(held);
-    let late = [Arc::new(labels.clone())];
-    forget(workers.iter(), late.into_iter());
+    forget(workers.iter(), &[Arc::new(labels)]);
     assert_eq!(
         report(workers.iter(), start).len(),
         1,
