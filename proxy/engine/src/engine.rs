@@ -1,23 +1,22 @@
 //! The engine's face: what may be asked of it, from any thread that is not one of its own.
 
+mod counted;
+
 use crate::{
     acceptor::{Acceptor, Listeners},
-    access_log::{AccessLog, Format, Level, Writer},
+    access_log::{AccessLog, Format, Writer},
     catalogue::Catalogue,
-    census,
     certificates::{Certificates, Credentials},
     connection::{Ledger, OpenCount},
-    durations,
     error::Error,
     explanation,
     handshakes::Handshakes,
     identity::Identity,
-    metrics::{self, Metrics, Row},
+    metrics::Metrics,
     netns::NetworkNamespace,
     pod::{Pod, Shared},
-    sockets, sockets_open,
+    sockets,
     state::Store,
-    tally,
     wire::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, plain_address},
     worker::{Entrance, Job, Worker},
 };
@@ -30,7 +29,7 @@ use std::{
     os::fd::BorrowedFd,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -208,77 +207,6 @@ impl Engine {
             .map(|pod| pod.identity.to_string())
             .collect();
         wanted.into_iter().collect()
-    }
-
-    /// All rows of traffic; those of peers that are gone leave after they have been reported long enough.
-    pub fn metrics(&self) -> Vec<Row> {
-        let workers = || self.ledgers().map(|ledger| &ledger.metrics);
-        let rows = metrics::report(workers(), Instant::now());
-        let idle: Vec<_> = rows
-            .iter()
-            .filter(|row| row.is_idle)
-            .map(|row| row.labels.clone())
-            .collect();
-        if !idle.is_empty() {
-            let gone = census::of_the_gone(&self.shared.store.load(), &idle);
-            metrics::forget(workers(), &gone);
-        }
-        rows
-    }
-
-    /// How often there was no room for another row of traffic.
-    pub fn metrics_overflown(&self) -> u64 {
-        self.catalogue.overflown()
-    }
-
-    /// How often each policy decided: (policy, effect, count). Policies that are gone leave as
-    /// rows of traffic do.
-    pub fn policy_counts(&self) -> Vec<(String, &'static str, u64)> {
-        let workers = || self.ledgers().map(|ledger| &ledger.tally);
-        let rows = tally::report(workers(), Instant::now());
-        if rows.iter().any(tally::Row::is_stale) {
-            let state = self.shared.store.load();
-            let named: BTreeSet<&str> = state.policies().entries().map(|(name, _)| name).collect();
-            let stale = rows
-                .iter()
-                .filter(|row| row.is_stale() && !named.contains(&*row.policy));
-            tally::forget(workers(), stale);
-        }
-        rows.iter().flat_map(tally::Row::effects).collect()
-    }
-
-    /// TLS handshakes by reporter and outcome.
-    pub fn handshake_durations(&self) -> Vec<durations::Row> {
-        durations::handshakes(self.ledgers().map(|ledger| &ledger.durations))
-    }
-
-    /// Connects by way and outcome.
-    pub fn connect_durations(&self) -> Vec<durations::Row> {
-        durations::connects(self.ledgers().map(|ledger| &ledger.durations))
-    }
-
-    /// Clients' connections that are open, by reporter.
-    pub fn sockets_open(&self) -> [(&'static str, u64); 2] {
-        sockets_open::sum(self.ledgers().map(|ledger| &ledger.sockets))
-    }
-
-    pub fn access_log_level(&self) -> Level {
-        self.log.level()
-    }
-
-    /// In force for connections that end from now on.
-    pub fn set_access_log_level(&self, level: &str) -> Result<(), Error> {
-        self.log.set_level(level.parse()?);
-        Ok(())
-    }
-
-    /// Lines that were not written because nobody read fast enough.
-    pub fn access_log_dropped(&self) -> u64 {
-        self.log.dropped()
-    }
-
-    fn ledgers(&self) -> impl Iterator<Item = &Ledger> + Clone {
-        self.workers.iter().map(|worker| &*worker.ledger)
     }
 
     /// Whether the workload at `destination` would let this client in now, and why; as JSON.
