@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import urllib.error
-import urllib.request
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from datetime import datetime
 
 import pytest
 
-from agent.lab import namespaces
 from agent.lab.session import until
 from agent.model import Identity
 from agent.wire import ADMIN_PORT, HBONE_PORT, METRICS_PORT
@@ -108,6 +106,25 @@ def show_a_foreign_certificate(mesh: Mesh) -> None:
         tunnel.connect(f"{address}:8080")
 
 
+def call_through_a_block(mesh: Mesh) -> None:
+    """A firewall in redis's namespace drops what comes for the proxy; web has no tunnel to it yet."""
+    netns = f"weft-{mesh.lab.name}-pod-{mesh.pod('shop/redis')['uid'][:8]}"
+    hook = "type filter hook input priority 0;"
+    rules = f"table inet block {{\nchain in {{\n{hook}\ntcp dport {HBONE_PORT} drop\n}}\n}}"
+    nft = ["ip", "netns", "exec", netns, "nft"]
+    subprocess.run([*nft, rules], check=True, timeout=10)
+    try:
+        mesh.curl(f"http://{mesh.pod('shop/redis')['addresses'][0]}:6379/", "--max-time", "15", pod="shop/web")
+    finally:
+        subprocess.run([*nft, "delete table inet block"], check=True, timeout=10)
+
+
+def blocked() -> dict[str, tuple[Labels, str]]:
+    ends = end("source", "web", "shop", identity("backend")) | end("destination", "redis", "shop", identity("backend"))
+    shared = ends | service() | {"connection_security_policy": "mutual_tls", "reporter": "source"}
+    return {"node-2": (shared, "NETWORK_POLICY")}
+
+
 WAYS = {
     "hbone": Way(get("http://web.shop/"), hbone()),
     "plaintext in": Way(
@@ -127,6 +144,7 @@ WAYS = {
     "policy refuses plaintext": Way(
         get("http://web.shop/", "outside/client"), plain("node-2", CLIENT, WEB | service("web"), "DENY"), DENY_PLAIN
     ),
+    "something blocks the proxy's port": Way(call_through_a_block, blocked()),
     "TLS fails": Way(show_a_foreign_certificate, plain("node-2", CLIENT, WEB | service(), "TLS_FAILURE")),
 }  # fmt: skip
 
@@ -287,85 +305,3 @@ def test_the_end_of_each_certificate_is_exposed(mesh: Mesh) -> None:
     }
     assert exposed == expiries
     assert identity("frontend") in exposed
-
-
-def set_logging(mesh: Mesh, query: str) -> tuple[int, str]:
-    """Status and text of the running proxy's answer."""
-
-    def ask() -> tuple[int, str]:
-        request = urllib.request.Request(f"http://127.0.0.1:{ADMIN_PORT}/logging{query}", method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as refused:
-            return refused.code, refused.read().decode()
-
-    return namespaces.inside(mesh.lab.netns("node-1"), ask)
-
-
-@pytest.fixture
-def logging_as_before(mesh: Mesh) -> Iterator[None]:
-    yield
-    set_logging(mesh, "?reset")
-
-
-@pytest.mark.usefixtures("logging_as_before")
-def test_the_access_log_is_changed_while_the_proxy_runs(mesh: Mesh) -> None:
-    well, badly = get("http://web.shop/"), get_at("outside/client", 9)
-
-    def lines() -> Counter[str]:
-        text = mesh.lab.log("node-1-proxy").splitlines()
-        return Counter(line.split("\t")[1] for line in text if "\taccess\t" in line)
-
-    start = lines()
-    for query, wanted in (
-        ("?access=off", {}),
-        ("?access=error", {"error": 1}),
-        ("?access=info", {"error": 2, "info": 1}),
-    ):
-        assert set_logging(mesh, query)[0] == 200
-        closed = sum_of_closed(mesh)
-        well(mesh)
-        badly(mesh)
-        until("both have ended", lambda closed=closed: sum_of_closed(mesh) == closed + 2)
-        until(f"{query}: {wanted}", lambda wanted=wanted: lines() - start == Counter(wanted))
-
-
-def sum_of_closed(mesh: Mesh) -> float:
-    found = samples(mesh, "node-1").items()
-    return sum(value for (name, _), value in found if name == "istio_tcp_connections_closed_total")
-
-
-@pytest.mark.usefixtures("logging_as_before")
-def test_levels_of_the_running_proxy_are_shown_and_garbage_is_refused(mesh: Mesh) -> None:
-    level = "current log level is info,agent.proxy:debug,access:error\n"
-    assert set_logging(mesh, "?level=agent.proxy:debug,access:error") == (200, level)
-    for garbage, accepted in (
-        ("?access=all", "off, error, info"),
-        ("?level=loud", "DEBUG, INFO, WARNING, ERROR"),
-        ("?levle=info", "access, level, reset"),
-    ):
-        status, text = set_logging(mesh, garbage)
-        assert (status, accepted in text) == (400, True), text
-    assert set_logging(mesh, "") == (200, level)
-
-
-def test_a_line_has_both_identities_bytes_duration_and_direction(mesh: Mesh) -> None:
-    mesh.curl("http://web.shop/?a-line", "-4")
-    for node, direction in (("node-1", "outbound"), ("node-2", "inbound")):
-
-        def last(node: str = node, direction: str = direction) -> list[str]:
-            found = mesh.lab.log(f"{node}-proxy").splitlines()
-            return [line for line in found if f'direction="{direction}"' in line and 'src.workload="frontend"' in line]
-
-        until(f"{node} has a line", last)
-        fields = dict(pair.split("=", 1) for pair in last()[-1].split("\t")[4].split(" "))
-        assert list(fields) == [
-            "src.addr", "src.workload", "src.namespace", "src.identity", "src.cluster",
-            "dst.addr", "dst.hbone_addr", "dst.service", "dst.workload", "dst.namespace", "dst.identity", "dst.cluster",
-            "direction", "bytes_sent", "bytes_recv", "duration",
-        ]  # fmt: skip
-        assert (fields["src.identity"], fields["dst.identity"]) == (
-            f'"{identity("frontend")}"',
-            f'"{identity("backend")}"',
-        )

@@ -293,7 +293,10 @@ async fn dial(ledger: Arc<Ledger>, pod: Arc<Pod>, credentials: Arc<Credentials>,
     let made = async {
         let connected = connect_upstream(&pod.netns, to).await;
         is_answered.set(true);
-        let tcp = connected.map_err(|error| unreachable(to, &error))?;
+        let tcp = connected.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => too_slow(to, false),
+            _ => unreachable(to, &error),
+        })?;
         end_in_order(&tcp); // a tunnel says why it ends
         let handshake = ledger.durations.handshake(Direction::Outbound);
         let connector = TlsConnector::from(credentials.client(&key.identities));
