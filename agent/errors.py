@@ -38,6 +38,7 @@ class Fault:
 
     path: tuple[str | int, ...]
     text: str  # what was read and what is accepted, without the field's name
+    code: str = ""  # under which `weft analyze` tells it; that of all warnings, or of all errors, if empty
 
     @property
     def field(self) -> str:

@@ -1,0 +1,52 @@
+"""Reading all objects of a kind, in pages, and whether the cluster has the kind at all."""
+
+from __future__ import annotations
+
+from agent.apiserver import requests
+from agent.apiserver.connection import Connection
+from agent.errors import ExpiredError, NotFoundError, ProtocolError
+from agent.kube import Kind, Object
+
+
+async def everything(connection: Connection, kind: Kind) -> tuple[list[Object], str]:
+    """All objects of a kind, as they were at the version that is returned with them.
+
+    A list that takes so long that the API server forgets its version between two pages is read again as one page.
+    """
+    try:
+        return await _pages(connection, kind, is_paged=True)
+    except ExpiredError:
+        return await _pages(connection, kind, is_paged=False)
+
+
+async def is_served(connection: Connection, kind: Kind) -> bool:
+    """Whether the cluster has this kind, as its discovery documents say: a definition may not be installed."""
+    if "/" not in kind.api_version:
+        return True
+    groups = await connection.request("GET", "/apis")
+    if groups.get("kind") != "APIGroupList":
+        raise ProtocolError("/apis: no list of API groups; is this a Kubernetes API server?")
+    versions = {version["groupVersion"] for group in groups["groups"] for version in group["versions"]}
+    if kind.api_version not in versions:
+        return False
+    try:
+        resources = await connection.request("GET", f"/apis/{kind.api_version}")
+    except NotFoundError:  # removed since
+        return False
+    return any(resource["name"] == kind.plural for resource in resources["resources"])
+
+
+async def _pages(connection: Connection, kind: Kind, *, is_paged: bool) -> tuple[list[Object], str]:
+    path = requests.collection(kind)
+    found: list[Object] = []
+    token = ""
+    while True:
+        page = await connection.request("GET", path, requests.page(token, is_paged=is_paged))
+        match page:
+            case {"metadata": {"resourceVersion": str(version)}, "items": list(items)}:
+                found += [requests.whole(kind, listed) for listed in items]
+            case _:
+                raise ProtocolError(f"{path}: the API server's answer is not a list")
+        token = page["metadata"].get("continue", "")
+        if not token:
+            return found, version

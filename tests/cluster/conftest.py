@@ -1,0 +1,32 @@
+"""One control plane for the lane; tests keep apart by namespaces of their own."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cluster import ControlPlane, control_plane
+from tests.support.cluster_program import made
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with control_plane(tmp_path_factory.mktemp("control-plane")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gateway_api(plane: ControlPlane) -> None:
+    """The Gateway API's standard definitions, established."""
+    folder = made("definitions") / "gateway-api/standard"
+    plane.kubectl("apply", "--server-side", f"--filename={folder}")
+    plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane) -> Iterator[str]:
+    """A namespace for one test, on its way out afterwards."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    plane.kubectl("create", "namespace", name)
+    yield name
+    plane.kubectl("delete", "namespace", name, "--wait=false")
