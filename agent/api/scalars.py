@@ -38,7 +38,7 @@ _UNITS: Final = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
-_DURATION: Final = re.compile(r"[-+]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+|[-+]?0", re.ASCII)
+_DURATION: Final = re.compile(r"[-+]?((([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+|0)")
 _DURATION_STEP: Final = re.compile(r"([0-9]*)\.?([0-9]*)([a-zµμ]+)")
 _MAX_NANOSECONDS: Final = 2**63 - 1  # of Go's time.Duration
 _DURATION_FORM: Final = 'accepted is a duration such as "1.5s", "250ms" or "1h30m"'
@@ -76,8 +76,12 @@ Duration = Annotated[
 ]
 """A duration of a millisecond or more."""
 
-AnyDuration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string"})]
-"""A duration that may be zero; Istio's schema does not look at it."""
+AnyDuration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),  # CEL would go beyond the limit of costs
+]
+"""A duration that may be zero, and is negative only for want of a rule."""
 
 UInt32 = Annotated[StrictInt, Field(ge=0, le=2**32 - 1)]
 Int32 = Annotated[StrictInt, Field(ge=-(2**31), le=2**31 - 1, json_schema_extra={"format": "int32"})]

@@ -1,11 +1,16 @@
-"""`weft validate`: are these manifests right, each by itself? The answer that admission would give."""
+"""`weft validate`: are these manifests right, each by itself? The answer that admission would give.
+
+Objects that the mesh has nothing to do with are counted and passed over, so that a release's
+manifests can be checked as they are.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -18,6 +23,7 @@ from agent.documents import UnreadableError
 from agent.errors import Fault
 
 INVALID_EXIT = 65  # EX_DATAERR of sysexits.h
+_NAMELESS = "an object needs apiVersion, kind, and metadata.name or metadata.generateName"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,20 @@ class Remark:
         return f"{self.file}:{self.line}: {self.severity}: {where + ': ' if where else ''}{self.text}"
 
 
+@dataclass(slots=True)
+class Report:
+    """What a file says of itself: its remarks, and how many objects of which kinds nobody looked at."""
+
+    file: str
+    remarks: list[Remark] = field(default_factory=list)
+    objects: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def has_errors(self) -> bool:
+        return any(remark.severity == "error" for remark in self.remarks)
+
+
 @click.command()
 @click.option("-f", "--filename", "first", multiple=True, type=click.Path(path_type=Path), help="- is standard input.")
 @click.option("-R", "--recursive", "is_recursive", is_flag=True, help="Go into the folders of a folder.")
@@ -49,42 +69,59 @@ def validate(first: tuple[Path, ...], is_recursive: bool, output: str, more: tup
     paths = [*first, *more]
     if not paths:
         raise click.UsageError("give files or folders of manifests, or - for standard input")
-    files = {name: list(_remarks(name, text)) for name, text in texts(paths, is_recursive=is_recursive)}
-    remarks = [remark for found in files.values() for remark in found]
+    reports = [_report(name, text) for name, text in texts(paths, is_recursive=is_recursive)]
+    remarks = [remark for report in reports for remark in report.remarks]
     if output == "json":
         click.echo(json.dumps([_as_json(remark) for remark in remarks], indent=2))
     elif output == "sarif":
         click.echo(json.dumps(sarif.log(_results(remarks)), indent=2))
     else:
-        for name, found in files.items():
-            _print(name, found)
-    sys.exit(INVALID_EXIT if any(remark.severity == "error" for remark in remarks) else 0)
+        for report in reports:
+            _print(report)
+    _tell_what_was_not_checked(reports)
+    sys.exit(INVALID_EXIT if any(report.has_errors for report in reports) else 0)
 
 
-def _remarks(file: str, text: str | UnreadableError) -> Iterator[Remark]:
-    if isinstance(text, UnreadableError):
-        yield Remark(file, text.line, "error", "", "", _without_place(text))
-        return
+def _report(file: str, text: str | UnreadableError) -> Report:
+    report = Report(file)
     try:
-        objects = manifests.written(text, file)
+        if isinstance(text, UnreadableError):
+            raise text
+        for one in manifests.written(text, file):
+            report.objects += 1
+            _add(report, one)
     except UnreadableError as exc:
-        yield Remark(file, exc.line, "error", "", "", _without_place(exc))
-        return
-    for one in objects:
-        yield from _of_object(one)
+        report.remarks.append(Remark(file, exc.line, "error", "", "", _without_place(exc)))
+    return report
 
 
-def _of_object(one: manifests.Written) -> Iterator[Remark]:
-    if one.key is None or not isinstance(one.value, dict):
-        yield Remark(one.file, one.lines.line, "error", "", "", "an object needs apiVersion, kind and metadata.name")
+def _add(report: Report, one: manifests.Written) -> None:
+    label = _label(one)
+    if label is None or not isinstance(one.value, dict):
+        report.remarks.append(Remark(one.file, one.lines.line, "error", "", "", _NAMELESS))
         return
     answer = checked(one.value, one.file)
+    if not answer.is_judged:
+        report.passed_over[f"{one.value['apiVersion']} {one.value['kind']}"] += 1
     for severity, faults in (("error", answer.errors), ("warning", answer.warnings)):
-        yield from (_remark(one, severity, fault) for fault in faults)
+        report.remarks += [_remark(one, label, severity, fault) for fault in faults]
 
 
-def _remark(one: manifests.Written, severity: str, fault: Fault) -> Remark:
-    return Remark(one.file, one.lines.find(fault.path), severity, str(one.key), fault.field, fault.text)
+def _label(one: manifests.Written) -> str | None:
+    """KIND NAMESPACE/NAME, or with PREFIX* for a name that Kubernetes makes up; None if it cannot be named."""
+    if one.key is not None:
+        return str(one.key)
+    metadata = one.value.get("metadata") if isinstance(one.value, dict) else None
+    if not isinstance(one.value, dict) or not isinstance(metadata, Mapping):
+        return None
+    kind, prefix, namespace = one.value.get("kind"), metadata.get("generateName"), metadata.get("namespace") or ""
+    if not all(isinstance(part, str) and part for part in (one.value.get("apiVersion"), kind, prefix)):
+        return None
+    return f"{kind} {f'{namespace}/{prefix}*'.removeprefix('/')}"
+
+
+def _remark(one: manifests.Written, label: str, severity: str, fault: Fault) -> Remark:
+    return Remark(one.file, one.lines.find(fault.path), severity, label, fault.field, fault.text)
 
 
 def _without_place(exc: UnreadableError) -> str:
@@ -92,12 +129,23 @@ def _without_place(exc: UnreadableError) -> str:
     return str(exc).partition(": ")[2]
 
 
-def _print(name: str, found: Iterable[Remark]) -> None:
-    found = list(found)
-    for remark in found:
+def _print(report: Report) -> None:
+    for remark in report.remarks:
         click.echo(str(remark))
-    if not any(remark.severity == "error" for remark in found):
-        click.echo(f'"{name}" is valid')
+    if not report.has_errors:
+        click.echo(f'"{report.file}" is valid')
+
+
+def _tell_what_was_not_checked(reports: Iterable[Report]) -> None:
+    """On standard error, so that the output is the same for programs."""
+    passed_over: Counter[str] = Counter()
+    for report in reports:
+        passed_over += report.passed_over
+        if not report.objects and not report.has_errors:
+            click.echo(f"weft: {report.file} holds no object", err=True)
+    if passed_over:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
+        click.echo(f"weft: not checked, of kinds that the mesh does not read: {kinds}", err=True)
 
 
 def _as_json(remark: Remark) -> dict[str, object]:

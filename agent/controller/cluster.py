@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 
 from agent import kube, model, wire
 from agent.api import kubernetes, security
+from agent.api.faults import in_words
+from agent.api.validation import validate
 from agent.controller import peers, policies
-from agent.errors import InvalidObjectError
 
 logger = logging.getLogger(__name__)
 
@@ -91,13 +92,13 @@ class ClusterState:
         if change.type is kube.ChangeType.DELETED:
             self.problems.pop(where, None)
             return self._forget(change.kind, (namespace, name))
-        try:
-            resource = kubernetes.parse(change.object, where)
-        except InvalidObjectError as exc:
-            self._report(where, str(exc))
+        answer = validate(change.object, where)
+        if answer.resource is None:
+            label = f"{change.kind.name} {f'{namespace}/{name}'.removeprefix('/')}"
+            self._report(where, f"{where}: {label}: {in_words(answer.errors)}")
             return NOTHING
         self.problems.pop(where, None)
-        return self._take(resource)
+        return self._take(answer.resource)
 
     def services_in(self, namespace: str) -> Mapping[Key, kubernetes.Service]:
         return self._services_in.get(namespace, {})

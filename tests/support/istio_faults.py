@@ -108,6 +108,12 @@ BAD: list[tuple[str, Object, str, str]] = [
         "spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[0]",
         "greater than or equal to 100",
     ),
+    (
+        "DestinationRule",
+        _policy(connectionPool={"tcp": {"idleTimeout": "1 s"}}),
+        "spec.trafficPolicy.connectionPool.tcp.idleTimeout",
+        "read '1 s': accepted is a duration such as",
+    ),
     ("DestinationRule", _policy(tls={"mode": "TLS"}), "spec.trafficPolicy.tls.mode", "accepted is 'DISABLE', 'SIMPLE'"),
     ("Gateway", {"servers": [{"hosts": ["*"]}]}, "spec.servers[0].port", "missing; it is required"),
     ("Gateway", _server(credentialName="a", credentialNames=["b"]), "spec.servers[0].tls", "at most one of"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -89,6 +90,15 @@ def _qualified_key(value: str) -> str:
     if not _QUALIFIED_KEY.fullmatch(value) or len(value.split("/")[0]) >= 253:
         raise ValueError("accepted is NAME or DOMAIN/NAME, the name at most 63 characters")
     return value
+
+
+def is_address(value: str) -> bool:
+    """Whether it is an IPv4 or IPv6 address, without a zone."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return "%" not in value
 
 
 def is_hostname(value: str) -> bool:

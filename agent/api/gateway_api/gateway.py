@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Hashable
 from typing import Annotated, Final, Literal, Self
 
@@ -16,6 +15,7 @@ from agent.api.gateway_api.fields import (
     ObjectName,
     OptionValue,
     PortNumber,
+    is_address,
     is_hostname,
     items,
     matching,
@@ -73,11 +73,8 @@ class GatewayAddress(StrictPart):
 
     @model_validator(mode="after")
     def _value_is_of_the_type(self) -> Self:
-        if self.value is not None and self.type == "IPAddress":
-            try:
-                ipaddress.ip_address(self.value)
-            except ValueError as exc:
-                raise ValueError("value: accepted is an IPv4 or IPv6 address with type IPAddress") from exc
+        if self.value is not None and self.type == "IPAddress" and not is_address(self.value):
+            raise ValueError("value: accepted is an IPv4 or IPv6 address with type IPAddress")
         if self.value is not None and self.type == "Hostname" and not is_hostname(self.value):
             raise ValueError("value: accepted is a host name in lower case with type Hostname")
         return self

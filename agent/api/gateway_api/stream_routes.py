@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, model_validator
 
-from agent.api.gateway_api.fields import Hostname, SectionName, items
+from agent.api.gateway_api.fields import Hostname, SectionName, is_address, items
 from agent.api.gateway_api.objects import gateway_api
 from agent.api.gateway_api.references import WeightedBackend
 from agent.api.gateway_api.routes import Route, RouteSpec, check_rule_names
@@ -64,14 +63,6 @@ class TLSRoute(_StreamRoute):
         if not self.spec.hostnames:
             raise ValueError("spec.hostnames: accepted is at least one")
         for name in self.spec.hostnames:
-            if _is_address(name):
+            if is_address(name):
                 raise ValueError(f"spec.hostnames: {name} is an address; accepted are host names")
         return self
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

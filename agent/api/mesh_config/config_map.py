@@ -11,15 +11,8 @@ from agent.api.mesh_config.networks import MeshNetworks
 from agent.api.mesh_config.reading import Reading, read_mesh_config, read_mesh_networks
 from agent.errors import InvalidObjectError
 
-NAME: Final = "istio"
 MESH: Final = "mesh"
 NETWORKS: Final = "meshNetworks"
-
-
-def holds_a_mesh(found: ConfigMap) -> bool:
-    """Whether it is a mesh's, by its name and a key of it."""
-    is_named = found.metadata.name == NAME or found.metadata.name.startswith(f"{NAME}-")
-    return is_named and (MESH in found.data or NETWORKS in found.data)
 
 
 def mesh_config_of(found: ConfigMap) -> Reading[MeshConfig]:

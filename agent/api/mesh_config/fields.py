@@ -89,19 +89,13 @@ def _connect(value: timedelta) -> timedelta:
 
 
 def _whole_milliseconds(value: timedelta) -> timedelta:
-    if value < timedelta() or value % _MILLISECOND:
+    if value % _MILLISECOND:
         raise ValueError("accepted is a duration of whole milliseconds, or 0s")
     return value
 
 
-def _not_negative(value: timedelta) -> timedelta:
-    if value < timedelta():
-        raise ValueError("accepted is a duration that is not negative")
-    return value
-
-
 def _poll(value: timedelta) -> timedelta:
-    if value <= timedelta():
+    if not value:
         raise ValueError("accepted is a duration of more than 0s")
     return value
 
@@ -120,7 +114,7 @@ OptionalPort = Annotated[_Integer, Field(ge=0, le=65535)]
 DrainDuration = Annotated[AnyDuration, AfterValidator(_drain)]
 ConnectTimeout = Annotated[AnyDuration, AfterValidator(_connect)]
 DetectionTimeout = Annotated[AnyDuration, AfterValidator(_whole_milliseconds)]
-Timeout = Annotated[AnyDuration, AfterValidator(_not_negative)]
+Timeout = AnyDuration
 PollDelay = Annotated[AnyDuration, AfterValidator(_poll)]
 
 TrustDomain = Annotated[StrictStr, AfterValidator(_trust_domain)]

@@ -3,7 +3,7 @@
 Two faults do not take the mesh's settings away: a field that nobody knows, which may be one of a
 newer release, and an extension provider that is broken, which may be one that nobody uses. Istio
 drops the first in silence and the second with a line in its log. Here both are left out and
-named, for the log of a running mesh, and for a check of the text to refuse; who names a provider
+named, for the log of a running mesh and for a check of the text to tell; who names a provider
 that was left out finds none of that name. Everything else that is wrong is refused.
 """
 

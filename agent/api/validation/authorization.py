@@ -46,7 +46,9 @@ def applies_to(policy: AuthorizationPolicy) -> Iterator[Remark]:
     spec = policy.spec
     yield from of_selector(spec.selector, is_written="selector" in spec.model_fields_set)
     if spec.action in ("DENY", "CUSTOM") and not spec.rules:
-        yield error(f"missing; without rules action {spec.action} never happens, and [{{}}] is every request", "spec", "rules")
+        yield error(
+            f"missing; without rules action {spec.action} never happens, and [{{}}] is every request", "spec", "rules"
+        )
 
 
 def rules(policy: AuthorizationPolicy) -> Iterator[Remark]:
@@ -105,9 +107,9 @@ def _is_template(path: str) -> bool:
 
 def _key(key: str, path: Path) -> Iterator[Remark]:
     name, bracket, rest = key.partition("[")
-    if name.startswith(("request.headers", "request.auth.claims", "experimental.envoy.filters")):
-        if not (bracket and len(rest) > 1 and rest.endswith("]")):
-            yield error(said(key, "an attribute with its argument, such as request.headers[x-user]"), *path)
+    takes_argument = name.startswith(("request.headers", "request.auth.claims", "experimental.envoy.filters"))
+    if takes_argument and not (bracket and len(rest) > 1 and rest.endswith("]")):
+        yield error(said(key, "an attribute with its argument, such as request.headers[x-user]"), *path)
 
 
 def _trust_domains(source: Source, path: Path) -> Iterator[Remark]:

@@ -38,7 +38,7 @@ def of_outlier_detection(detection: OutlierDetection | None, path: Path) -> Iter
         return
     if detection.consecutive_errors:
         told = "without effect: write consecutiveGatewayErrors or consecutive5xxErrors"
-        yield warning(told, *path, "consecutiveErrors")
+        yield warning(told, *path, "consecutiveErrors", code="IST0002")
     if detection.consecutive_local_origin_failures and not detection.split_external_local_origin_errors:
         told = "accepted with splitExternalLocalOriginErrors: true, without which nobody counts them"
         yield error(told, *path, "consecutiveLocalOriginFailures")

@@ -21,7 +21,7 @@ def of_destination(destination: Destination, path: Path) -> Iterator[Remark]:
     else:
         yield from faulty(formats.host_or_wildcard(destination.host), *path, "host")
     if destination.subset:
-        yield from faulty(formats.name_of_label(destination.subset), *path, "subset")
+        yield from faulty(formats.label_of_name(destination.subset), *path, "subset")
     if destination.port and destination.port.number is None:
         yield error("missing; accepted is a number from 1 to 65535", *path, "port", "number")
 

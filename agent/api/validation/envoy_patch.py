@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import Final, Literal
 
-from google.protobuf import json_format, symbol_database
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 
 _MESSAGES: Final = {
@@ -61,7 +61,7 @@ def faults_of(apply_to: str, value: Mapping[str, object]) -> Iterator[tuple[Seve
 
 
 def _unreadable(apply_to: str, value: Mapping[str, object], *, is_strict: bool) -> str | None:
-    message = _message(_MESSAGES[apply_to])
+    message = _class_of(_MESSAGES[apply_to])()
     try:
         json_format.ParseDict(dict(value), message, ignore_unknown_fields=not is_strict)
     except (json_format.ParseError, ValueError, TypeError, AttributeError, KeyError) as exc:
@@ -72,13 +72,8 @@ def _unreadable(apply_to: str, value: Mapping[str, object], *, is_strict: bool) 
 
 @cache
 def _class_of(name: str) -> type[Message]:
-    _is_known(f"type.googleapis.com/{name}")
-    found: type[Message] = symbol_database.Default().GetSymbol(name)
-    return found
-
-
-def _message(name: str) -> Message:
-    return _class_of(name)()
+    _load(name.rpartition(".")[0])
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
 
 
 def _types(value: object) -> Iterator[str]:
@@ -112,7 +107,7 @@ def _is_known(url: str) -> bool:
     package, name = found[1].rstrip("."), url.rpartition("/")[2]
     _load(package)
     try:
-        symbol_database.Default().pool.FindMessageTypeByName(name)
+        descriptor_pool.Default().FindMessageTypeByName(name)
     except KeyError:
         return False
     return True

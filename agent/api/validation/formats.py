@@ -8,7 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from datetime import timedelta
-from typing import Final
+from functools import cache
+from typing import Final, Protocol
 
 import re2
 
@@ -25,6 +26,7 @@ _COMMANDS: Final = re.compile(r"([^%]|%%|%[A-Z0-9_]+(\([^)]*\))?(:[0-9]+)?%)*")
 _TEXT_OF_HEADER: Final = re.compile("[^\x00-\x08\x0a-\x1f\x7f]*")
 _LABEL_KEY: Final = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
+_LONGEST_REASON: Final = 160
 _LONGEST_REGEX: Final = 1024  # Envoy's limit of a compiled program is met by texts of this length
 
 
@@ -127,6 +129,28 @@ def regex(value: str) -> str | None:
         told = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         return f"{said(value, 'a regular expression of RE2')} ({told})"
     return None
+
+
+def cel(value: str) -> str | None:
+    """An expression of CEL that Envoy can parse; which attributes it names is not looked at."""
+    try:
+        _cel().compile(value, disable_check=True)
+    except (RuntimeError, TypeError) as exc:  # TypeError: of a text with half a surrogate pair
+        reason = re.search(r"ERROR: [^ ]+ (.*)", str(exc))
+        return f"{said(value, 'an expression of CEL')} ({reason[1] if reason else str(exc)[:_LONGEST_REASON]})"
+    return None
+
+
+@cache
+def _cel() -> CelEnvironment:
+    from cel_expr_python import cel as language
+
+    found: CelEnvironment = language.NewEnv(variables={})
+    return found
+
+
+class CelEnvironment(Protocol):
+    def compile(self, expression: str, disable_check: bool) -> object: ...
 
 
 def label(key: str, value: str) -> str | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import http
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Final
 
 from agent.api.networking.destinations import Percent
 from agent.api.networking.http_policies import Abort, CorsPolicy, Delay, Fault, HeaderOperations, Headers, Retry
-from agent.api.networking.http_route import DirectResponse, Redirect, Rewrite
+from agent.api.networking.http_route import Body, DirectResponse, Redirect, Rewrite
+from agent.api.networking.matches import HttpMatch
 from agent.api.validation import formats
 from agent.api.validation.destinations import Path
 from agent.api.validation.remarks import Remark, error, faulty, said, warning
 
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE")
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*")
 _LEAST_PERCENTAGE: Final = 0.0001  # Envoy's finest denominator is a million
 _LARGE_BODY: Final = 100 * 1024
 _LARGEST_BODY: Final = 1024 * 1024
@@ -113,13 +116,21 @@ def of_retries(retry: Retry, path: Path) -> Iterator[Remark]:
         yield error(
             "0 switches retries off, and other fields of retries are set; accepted is 1 or more", *path, "attempts"
         )
-    for condition in filter(None, retry.retry_on.split(",")):
+    for condition in retry.retry_on.split(",") if retry.retry_on else ():
         is_status = condition.isdecimal() and int(condition) in _STATUSES
         if not is_status and condition not in _RETRIES:
             yield error(said(condition, f"a status code, or one of {', '.join(sorted(_RETRIES))}"), *path, "retryOn")
+    for field, time in (("perTryTimeout", retry.per_try_timeout), ("backoff", retry.backoff)):
+        yield from of_duration(time, (*path, field))
 
 
-def of_redirect(redirect: Redirect, path: Path) -> Iterator[Remark]:
+def of_duration(time: timedelta | None, path: Path) -> Iterator[Remark]:
+    if time is not None:
+        yield from faulty(formats.duration(time), *path)
+
+
+def of_redirect(redirect: Redirect, matches: Sequence[HttpMatch], path: Path) -> Iterator[Remark]:
+    """`matches` are those of its route: of the paths, a prefix is what prefixRewrite takes the place of."""
     has_port = redirect.port is not None or redirect.derive_port is not None
     if not (redirect.uri or redirect.authority or has_port or redirect.scheme or redirect.prefix_rewrite):
         yield error("empty; accepted is one or more of uri, authority, scheme, port, derivePort, prefixRewrite", *path)
@@ -129,16 +140,18 @@ def of_redirect(redirect: Redirect, path: Path) -> Iterator[Remark]:
         yield error(said(redirect.scheme, "http or https"), *path, "scheme")
     if redirect.uri and redirect.prefix_rewrite:
         yield error("accepted is one of uri and prefixRewrite", *path)
+    elif redirect.prefix_rewrite and any(match.uri is not None and match.uri.prefix is None for match in matches):
+        yield error("accepted with matches of uri.prefix only", *path, "prefixRewrite")
 
 
 def of_direct_response(response: DirectResponse, path: Path) -> Iterator[Remark]:
     if not 200 <= response.status <= 599:
         yield error(said(response.status, "a status code from 200 to 599"), *path, "status")
-    body = response.body and (response.body.string or response.body.bytes)
-    if body and len(body) > _LARGEST_BODY:
-        yield error(f"read {len(body)} characters; accepted are at most {_LARGEST_BODY}", *path, "body")
-    elif body and len(body) > _LARGE_BODY:
-        yield warning(f"read {len(body)} characters, which each proxy must hold", *path, "body")
+    size = _size(response.body) if response.body is not None else 0
+    if size > _LARGEST_BODY:
+        yield error(f"read {size} bytes; accepted are at most {_LARGEST_BODY}", *path, "body")
+    elif size > _LARGE_BODY:
+        yield warning(f"read {size} bytes, which each proxy must hold", *path, "body")
 
 
 def of_rewrite(rewrite: Rewrite, path: Path) -> Iterator[Remark]:
@@ -150,6 +163,12 @@ def of_rewrite(rewrite: Rewrite, path: Path) -> Iterator[Remark]:
         if not rewrite.uri_regex_rewrite.rewrite:
             yield error("missing; it is required beside match", *path, "uriRegexRewrite", "rewrite")
         yield from faulty(formats.regex(rewrite.uri_regex_rewrite.match), *path, "uriRegexRewrite", "match")
+
+
+def _size(body: Body) -> int:
+    if body.bytes is not None:
+        return len(base64.b64decode(body.bytes))
+    return len((body.string or "").encode(errors="surrogatepass"))
 
 
 def _operations(operations: HeaderOperations, path: Path, *, may_set_authority: bool) -> Iterator[Remark]:
@@ -181,8 +200,9 @@ def _abort(abort: Abort, path: Path) -> Iterator[Remark]:
 
 def _delay(delay: Delay, path: Path) -> Iterator[Remark]:
     yield from _percentage(delay.percentage, path)
+    yield from of_duration(delay.fixed_delay, (*path, "fixedDelay"))
     if delay.percent:
-        yield warning("deprecated: write percentage", *path, "percent")
+        yield warning("deprecated: write percentage", *path, "percent", code="IST0002")
         if not 0 <= delay.percent <= 100:
             yield error(said(delay.percent, "a number from 0 to 100"), *path, "percent")
     if delay.exponential_delay is not None:

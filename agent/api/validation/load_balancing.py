@@ -48,7 +48,9 @@ def of_localities(found: LocalityLoadBalancing | None, path: Path, *, has_detect
         yield error("accepted is one of distribute and failover", *path)
     topology = [name for name in found.failover_priority if name in _LEVELS]
     if found.failover and topology:
-        yield error(f"read {topology[0]!r}; not accepted beside failover, which orders regions", *path, "failoverPriority")
+        yield error(
+            f"read {topology[0]!r}; not accepted beside failover, which orders regions", *path, "failoverPriority"
+        )
     for number, shares in enumerate(found.distribute):
         yield from _shares(shares, (*path, "distribute", number))
     yield from _distinct([shares.from_ for shares in found.distribute], (*path, "distribute"), "from")
@@ -113,7 +115,7 @@ def _hash(found: ConsistentHash, path: Path) -> Iterator[Remark]:
     if found.http_cookie is not None:
         yield from _cookie(found.http_cookie, (*path, "httpCookie"))
     if found.minimum_ring_size:
-        yield warning("deprecated: write ringHash.minimumRingSize", *path, "minimumRingSize")
+        yield warning("deprecated: write ringHash.minimumRingSize", *path, "minimumRingSize", code="IST0002")
         if found.ring_hash or found.maglev:
             yield error("accepted is one of minimumRingSize, ringHash and maglev", *path, "minimumRingSize")
     if found.maglev is not None:

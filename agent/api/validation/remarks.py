@@ -21,9 +21,9 @@ def error(text: str, *path: str | int) -> Remark:
     return Remark(Fault(path, text), True)
 
 
-def warning(text: str, *path: str | int) -> Remark:
-    """The object can be used, and its author should know `text` of the field at `path`."""
-    return Remark(Fault(path, text), False)
+def warning(text: str, *path: str | int, code: str = "") -> Remark:
+    """The object can be used, and its author should know `text` of the field at `path`; `code` as in Fault."""
+    return Remark(Fault(path, text, code), False)
 
 
 def said(read: object, accepted: str) -> str:

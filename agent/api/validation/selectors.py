@@ -10,7 +10,9 @@ from agent.api.validation.remarks import Remark, error, said, warning
 _SELECTS_ALL = "has no labels, so that it selects all workloads of the namespace; leave it out, or name labels"
 
 
-def of_selector(selector: WorkloadSelector | None, *, is_written: bool = True, field: str = "selector") -> Iterator[Remark]:
+def of_selector(
+    selector: WorkloadSelector | None, *, is_written: bool = True, field: str = "selector"
+) -> Iterator[Remark]:
     """`is_written`: whether the author wrote it, and it is not what stands for an absent one."""
     if selector is not None and is_written and not selector.match_labels:
         yield warning(_SELECTS_ALL, "spec", field)

@@ -46,3 +46,10 @@ def _overrides(metrics: Metrics, path: Path) -> Iterator[Remark]:
                 yield warning(said(name, "the name of a tag"), *place)
             if tag.operation == "UPSERT" and not tag.value:
                 yield error("missing; operation UPSERT needs it", *place, "value")
+
+
+def access_logging(found: Telemetry) -> Iterator[Remark]:
+    for number, each in enumerate(found.spec.access_logging):
+        if each.filter is not None:
+            path = ("spec", "accessLogging", number, "filter", "expression")
+            yield from faulty(formats.cel(each.filter.expression), *path)

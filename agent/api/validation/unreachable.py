@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from agent.api.networking.http_route import HttpRoute
 from agent.api.networking.matches import HttpMatch, L4Match, StringMatch, TlsMatch
 from agent.api.networking.virtual_service import TcpRoute, TlsRoute, VirtualService
 from agent.api.validation.remarks import Remark, warning
+
+_ROUTE: Final = "IST0130"
+_MATCH: Final = "IST0131"
 
 Route = HttpRoute | TcpRoute | TlsRoute
 Match = HttpMatch | L4Match | TlsMatch
@@ -25,7 +29,8 @@ def _of_kind(routes: Sequence[Route], field: str) -> Iterator[Remark]:
     seen: list[tuple[Match, int]] = []
     for number, route in enumerate(routes):
         if catches_all is not None:
-            yield warning(f"no request reaches it: {field}[{catches_all}] matches all", "spec", field, number)
+            told = f"no request reaches it: {field}[{catches_all}] matches all"
+            yield warning(told, "spec", field, number, code=_ROUTE)
             continue
         if not route.match:
             catches_all = number
@@ -33,12 +38,13 @@ def _of_kind(routes: Sequence[Route], field: str) -> Iterator[Remark]:
         covered = [_covering(match, seen) for match in route.match]
         seen += [(match, number) for match in route.match]
         if all(earlier is not None for earlier in covered):
-            yield warning("no request reaches it: earlier routes have all its matches", "spec", field, number)
+            told = "no request reaches it: earlier routes have all its matches"
+            yield warning(told, "spec", field, number, code=_ROUTE)
             continue
         for position, earlier in enumerate(covered):
             if earlier is not None:
                 told = f"no request reaches it: {field}[{earlier}] matches all of its requests"
-                yield warning(told, "spec", field, number, "match", position)
+                yield warning(told, "spec", field, number, "match", position, code=_MATCH)
 
 
 def _covering(match: Match, earlier: Sequence[tuple[Match, int]]) -> int | None:

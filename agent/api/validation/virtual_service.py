@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from agent.api.networking.http_route import HttpRoute
 from agent.api.networking.matches import L4Match, TlsMatch
@@ -12,6 +14,8 @@ from agent.api.validation.destinations import MESH, Path, of_destination, of_gat
 from agent.api.validation.exports import of_export
 from agent.api.validation.http_matches import claims, of_match
 from agent.api.validation.remarks import Remark, error, faulty, said, warning
+
+_PASSED_THROUGH: Final = re.compile(r"outbound_\.[0-9]+_\.[^_]*_\.[A-Za-z][-.A-Za-z0-9]*")
 
 
 def hosts_and_gateways(service: VirtualService) -> Iterator[Remark]:
@@ -36,7 +40,7 @@ def hosts_and_gateways(service: VirtualService) -> Iterator[Remark]:
 def http_routes(service: VirtualService) -> Iterator[Remark]:
     for number, route in enumerate(service.spec.http):
         yield from _http(route, ("spec", "http", number), is_delegated_to=not service.spec.hosts)
-        if _is_for_mesh(service.spec):
+        if not _is_for_gateways_only(service.spec):
             for position, match in enumerate(route.match):
                 for field, header in claims(match):
                     told = "a claim of a token; accepted in a VirtualService of gateways only"
@@ -65,20 +69,27 @@ def _host(host: str, spec: VirtualServiceSpec, number: int) -> Iterator[Remark]:
     path = ("spec", "hosts", number)
     if formats.is_address(host):
         return
-    yield from faulty(formats.host_or_wildcard(host), *path)
-    if host == "*" and _is_for_mesh(spec):
+    if not _is_passed_through(host, spec):
+        yield from faulty(formats.host_or_wildcard(host), *path)
+    if host == "*" and not _is_for_gateways_only(spec):
         yield error("read '*'; accepted in a VirtualService of gateways only", *path)
 
 
-def _is_for_mesh(spec: VirtualServiceSpec) -> bool:
-    return bool(spec.hosts) and (not spec.gateways or MESH in spec.gateways)
+def _is_for_gateways_only(spec: VirtualServiceSpec) -> bool:
+    return bool(spec.gateways) and MESH not in spec.gateways
+
+
+def _is_passed_through(host: str, spec: VirtualServiceSpec) -> bool:
+    """Whether it is a server name as another network's gateway gets it: outbound_.PORT_.SUBSET_.HOST."""
+    names_servers = any(match.sni_hosts for route in spec.tls for match in route.match)
+    return _is_for_gateways_only(spec) and names_servers and _PASSED_THROUGH.fullmatch(host) is not None
 
 
 def _http(route: HttpRoute, path: Path, *, is_delegated_to: bool) -> Iterator[Remark]:
     yield from _one_outcome(route, path, is_delegated_to=is_delegated_to)
-    is_delegating = is_delegated_to or route.delegate is not None
     for number, match in enumerate(route.match):
-        yield from of_match(match, (*path, "match", number), is_delegating=is_delegating)
+        yield from of_match(match, (*path, "match", number))
+    yield from http_policies.of_duration(route.timeout, (*path, "timeout"))
     yield from http_policies.of_headers(route.headers, (*path, "headers"))
     yield from http_policies.of_authority(route.rewrite, route.headers, path)
     for number, destination in enumerate(route.route):
@@ -98,7 +109,7 @@ def _policies(route: HttpRoute, path: Path) -> Iterator[Remark]:
     if route.retries is not None:
         yield from http_policies.of_retries(route.retries, (*path, "retries"))
     if route.redirect is not None:
-        yield from http_policies.of_redirect(route.redirect, (*path, "redirect"))
+        yield from http_policies.of_redirect(route.redirect, route.match, (*path, "redirect"))
     if route.direct_response is not None:
         yield from http_policies.of_direct_response(route.direct_response, (*path, "directResponse"))
     if route.rewrite is not None:
@@ -128,7 +139,7 @@ def _mirrors(route: HttpRoute, path: Path) -> Iterator[Remark]:
     for number, mirror in enumerate(route.mirrors):
         yield from of_destination(mirror.destination, (*path, "mirrors", number, "destination"))
     if route.mirror_percent is not None:
-        yield warning("deprecated: write mirrorPercentage", *path, "mirrorPercent")
+        yield warning("deprecated: write mirrorPercentage", *path, "mirrorPercent", code="IST0002")
         if route.mirror_percent > 100:
             yield error(said(route.mirror_percent, "a number from 0 to 100"), *path, "mirrorPercent")
 
@@ -148,7 +159,7 @@ def _tls_match(match: TlsMatch, spec: VirtualServiceSpec, path: Path) -> Iterato
         place = (*path, "sniHosts", number)
         if formats.is_address(host):
             yield warning(f"read {host!r}: clients send names, not addresses (RFC 6066, section 3)", *place)
-        elif formats.host_or_wildcard(host):
+        elif formats.host_or_wildcard(host) and not _is_passed_through(host, spec):
             yield from faulty(formats.host_or_wildcard(host), *place)
         elif not any(formats.covers(other, host) for other in spec.hosts):
             yield error(said(host, f"a name within the hosts {', '.join(spec.hosts)}"), *place)

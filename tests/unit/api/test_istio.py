@@ -98,7 +98,8 @@ def test_a_duration_is_read_as_go_does(written: str, means: timedelta) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "1", "s", "1d", "1 s", "1s ", "-1s", "0s", "0", "1e3s", "٣s", "2562048h", "1.0001ms", "1S", ".s"]
+    "written",
+    ["", "1", "s", "1d", "1 s", "1s ", "-1s", "0s", "0", "1e3s", "٣s", "2562048h", "1.0001ms", "1S", ".s", "-+1s"],
 )
 def test_what_is_no_duration_of_a_millisecond_is_refused(written: str) -> None:
     with pytest.raises(InvalidObjectError, match=r"spec\.http\[0\]\.timeout: read .*: accepted is a duration"):

@@ -108,6 +108,12 @@ def test_a_network_policys_peers_and_ports_are_read() -> None:
     assert [(port.port, port.end_port) for port in allowed.ports] == [(15008, None), (8000, 9000), ("http", None)]
 
 
+def test_a_block_that_is_none_is_refused() -> None:
+    spec = {"podSelector": {}, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/40"}}]}]}
+    faults = faults_of(an_object("networking.k8s.io/v1", "NetworkPolicy", spec=spec))
+    assert faults == {"spec.egress[0].to[0].ipBlock.cidr": "read '10.0.0.0/40': accepted is a CIDR block"}
+
+
 def test_an_ingress_and_its_class_are_read() -> None:
     path = {"path": "/a", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
     spec = {

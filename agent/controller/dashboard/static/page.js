@@ -26,8 +26,7 @@ function shown(graph) {
 function render() {
   if (view.graph === null) return;
   const graph = shown(view.graph);
-  const isFound = view.chosen !== null && chosenIn(view.graph);
-  if (!isFound) view.chosen = null;
+  if (view.chosen !== null && !chosenIn(view.graph)) view.chosen = null; // it has gone
   draw(at("picture"), graph, view.chosen, choose);
   drawLegend(at("legend"), graph);
   showEmptiness(graph);
@@ -49,7 +48,7 @@ function showEmptiness(graph) {
     ? "The filters above hide all connections."
     : "Connections of enrolled pods appear here within seconds.";
   empty.replaceChildren(title, hint);
-  empty.classList.toggle("over", graph.nodes.length > 0);
+  empty.classList.toggle("aside", graph.nodes.length > 0);
 }
 
 function showState(graph) {
@@ -104,6 +103,6 @@ async function follow() {
 }
 
 for (const id of ["namespace", "idle"]) at(id).addEventListener("change", render);
-for (const scheme of ["(prefers-color-scheme: dark)"]) matchMedia(scheme).addEventListener("change", render);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(null); });
 follow();

@@ -90,6 +90,11 @@ REFUSED = {
         "spec.addresses[0]",
         "accepted is an IPv4 or IPv6 address",
     ),
+    "an address with a zone": (
+        with_address({"value": "fe80::1%eth0"}),
+        "spec.addresses[0]",
+        "accepted is an IPv4 or IPv6 address",
+    ),
     "a host that is none": (
         with_address({"type": "Hostname", "value": "a_b"}),
         "spec.addresses[0]",

@@ -7,19 +7,14 @@ import pytest
 from agent.api.configuration import ConfigMap
 from agent.api.kubernetes import parse
 from agent.api.mesh_config.config_map import mesh_config_of, mesh_networks_of
-from agent.api.validation import validate
 from agent.errors import InvalidObjectError
 
 NETWORKS = "networks:\n  west:\n    endpoints: [{fromRegistry: c1}]\n"
 
 
-def a_config_map(name: str = "istio", **data: str) -> dict[str, object]:
-    metadata = {"name": name, "namespace": "istio-system"}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-
-
 def read(**data: str) -> ConfigMap:
-    found = parse(a_config_map(**data), "f")
+    metadata = {"name": "istio", "namespace": "istio-system"}
+    found = parse({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}, "f")
     assert isinstance(found, ConfigMap)
     return found
 
@@ -49,19 +44,3 @@ def test_a_text_that_cannot_be_used_is_refused_with_its_place(text: str, says: s
     with pytest.raises(InvalidObjectError) as caught:
         mesh_config_of(read(mesh=text))
     assert str(caught.value).startswith(says)
-
-
-@pytest.mark.parametrize("name", ["istio", "istio-canary"])
-def test_a_check_refuses_what_a_running_mesh_leaves_out(name: str) -> None:
-    text = "trustDomian: td\nextensionProviders: [{name: otel}]\n"
-    errors = validate(a_config_map(name, mesh=text, meshNetworks="networks: {a: {gateways: [{port: 0}]}}"), "f").errors
-    assert [(fault.field, fault.text.partition(":")[0]) for fault in errors] == [
-        ("data.mesh", "trustDomian"),
-        ("data.mesh", "extensionProviders[0]"),
-        ("data.meshNetworks", "networks.a.gateways[0].port"),
-    ]
-
-
-def test_a_check_has_no_say_in_other_config_maps() -> None:
-    assert validate(a_config_map("settings", mesh="trustDomian: td\n"), "f").errors == ()
-    assert validate(a_config_map(mesh="trustDomain: td\n"), "f").errors == ()

@@ -139,6 +139,8 @@ def test_a_provider_takes_the_place_of_the_one_of_its_name_that_every_mesh_has()
         ({"connectTimeout": "61m"}, "connectTimeout", "from 1ms to 1h"),
         ({"connectTimeout": "10"}, "connectTimeout", "accepted is a duration"),
         ({"connectTimeout": 10}, "connectTimeout", "accepted is a duration"),
+        ({"protocolDetectionTimeout": "1500us"}, "protocolDetectionTimeout", "whole milliseconds, or 0s"),
+        ({"hboneIdleTimeout": "-1s"}, "hboneIdleTimeout", "a duration that is not negative"),
         ({"trustDomain": ""}, "trustDomain", "accepted is a trust domain"),
         ({"trustDomainAliases": ["a b"]}, "trustDomainAliases[0]", "accepted is a trust domain"),
         ({"proxyListenPort": 70000}, "proxyListenPort", "less than or equal to 65535"),

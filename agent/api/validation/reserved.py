@@ -17,7 +17,7 @@ _INTERNAL: Final = (
 )
 
 
-def of_nobody_else(resource: StrictObject) -> Iterator[Remark]:
+def reserved_annotations(resource: StrictObject) -> Iterator[Remark]:
     """Annotations of Istio's own, and a dry run of what cannot be tried."""
     path = ("metadata", "annotations")
     for name in _INTERNAL:
@@ -28,4 +28,8 @@ def of_nobody_else(resource: StrictObject) -> Iterator[Remark]:
     if not isinstance(resource, AuthorizationPolicy):
         yield error("accepted on an AuthorizationPolicy only", *path, DRY_RUN_ANNOTATION)
     elif resource.spec.action not in ("ALLOW", "DENY"):
-        yield error(f"not accepted with action {resource.spec.action}; only ALLOW and DENY can be tried", *path, DRY_RUN_ANNOTATION)
+        yield error(
+            f"not accepted with action {resource.spec.action}; only ALLOW and DENY can be tried",
+            *path,
+            DRY_RUN_ANNOTATION,
+        )
