@@ -105,8 +105,14 @@ class Engine:
     def explain_arrival(self, destination: str, *, source: str | None = None, source_ip: str) -> str:
         """Would the workload at `destination` (ADDRESS:PORT) let this client in? A JSON object.
 
-        `source` is the client's SPIFFE ID, None for plain TCP. The answer has allowed, policy, rule (from 0)
-        and reason. What cannot be read raises EngineError, its text beginning with the parameter's name.
+        `source` is the client's SPIFFE ID, None for plain TCP. The answer has allowed, policy, rule (from 0),
+        field and reason. The policy is null where it was the lack of one that decided; the field is then what
+        the nearest ALLOW policy lacks, and otherwise those of the rule that matched, most specific first.
+        "considered" are some of the policies that apply, ten of each effect: policy, action, dryRun, matches,
+        rule and field (of the match, else of the rule that came nearest) and lack (what the connection had
+        instead, null for a match); "consideredMore" says how many others apply. "trial" is null, or allowed
+        and policy as they would be if the dry-run policies were in force. What cannot be read raises
+        EngineError, its text beginning with the parameter's name.
         """
 
     def explain_departure(self, pod: str, destination: str) -> str:

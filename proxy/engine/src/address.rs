@@ -24,7 +24,7 @@ fn raw(bytes: &[u8]) -> Result<IpAddr, Fault> {
 }
 
 /// All addresses that share their first `length` bits with `address`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix {
     address: IpAddr,
     length: u32,
@@ -59,6 +59,30 @@ impl Prefix {
             }
             _ => false,
         }
+    }
+
+    /// The one prefix of that length, no longer than its address, which holds `ip`.
+    pub fn around(ip: IpAddr, length: u32) -> Prefix {
+        let address = match ip {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+                IpAddr::V4((v4.to_bits() & mask).into())
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+                IpAddr::V6((v6.to_bits() & mask).into())
+            }
+        };
+        Prefix { address, length }
+    }
+
+    /// Without the bits beyond its length: equal for two prefixes that hold the same.
+    pub fn normal(&self) -> Prefix {
+        Prefix::around(self.address, self.length)
+    }
+
+    pub fn is_v6(&self) -> bool {
+        self.address.is_ipv6()
     }
 
     /// Whether it holds one address only.

@@ -10,7 +10,7 @@ use crate::{
     identity::Identity,
     pod::Pod,
     policies::Policies,
-    policy::{Attempt, Panel, Verdict},
+    policy::{Attempt, Panel},
     state::{State, Workload},
     tally::{Effect, Tally},
 };
@@ -189,9 +189,15 @@ impl Arrivals {
             self.workload = known.clone();
         }
         let panel = Panel::of(state, &self.workload);
-        let refused = |_: &u64, (arrival, _): &mut (Arrival, _)| !panel.judge(&arrival.attempt()).is_allowed;
-        for (_, (arrival, sender)) in self.cases.extract_if(refused) {
-            let verdict: Verdict = panel.judge(&arrival.attempt());
+        let mut verdicts = Vec::new();
+        let refused = |_: &u64, (arrival, _): &mut (Arrival, _)| {
+            let verdict = panel.judge(&arrival.attempt());
+            let is_refused = !verdict.is_allowed;
+            verdicts.extend(is_refused.then_some(verdict));
+            is_refused
+        };
+        let cut: Vec<_> = self.cases.extract_if(refused).collect();
+        for ((_, (_, sender)), verdict) in cut.into_iter().zip(verdicts) {
             tally.count(verdict.policy.as_deref(), Effect::Cut);
             let _ = sender.send(verdict.reason); // it may be ending by itself
         }

@@ -19,7 +19,7 @@ impl State {
         json!({
             "workloads": list(workloads, |one| workload(one)),
             "services": list(services, |one| service(one, self.endpoints_of(one))),
-            "policies": list(self.policies().entries(), |(name, entry)| policy_entry(name, entry)),
+            "policies": list(self.policies().entries(), policy_entry),
         })
     }
 }
@@ -45,7 +45,7 @@ fn workload(one: &Workload) -> Value {
         "clusterId": one.cluster,
         "locality": { "region": one.region, "zone": one.zone, "subzone": one.subzone },
         "capacity": one.capacity,
-        "authorizationPolicies": one.policies,
+        "authorizationPolicies": texts(one.policies.names()),
         "services": list(&one.services, |(key, _)| json!(&**key)),
     });
     add_waypoint(&mut dump, one.waypoint.as_deref());
@@ -88,11 +88,11 @@ fn endpoint(one: &Endpoint) -> Value {
     })
 }
 
-fn policy_entry(name: &str, entry: &Entry) -> Value {
+fn policy_entry(entry: &Entry) -> Value {
     match entry {
         Entry::Understood(one) => policy(one),
         Entry::NotUnderstood(doubt) => json!({
-            "name": name.split_once('/').map_or(name, |(_, name)| name),
+            "name": doubt.key.split_once('/').map_or(&*doubt.key, |(_, name)| name),
             "namespace": doubt.namespace,
             "scope": scope(doubt.scope),
             "dryRun": doubt.is_dry_run,
@@ -106,8 +106,8 @@ fn policy(one: &Policy) -> Value {
         "name": one.name,
         "namespace": one.namespace,
         "scope": scope(one.scope),
-        "action": match one.action { Action::Allow => "Allow", Action::Deny => "Deny" },
-        "dryRun": one.is_dry_run,
+        "action": match one.effect.action { Action::Allow => "Allow", Action::Deny => "Deny" },
+        "dryRun": one.effect.is_dry_run,
         "rules": list(&one.rules, |rule| list(&rule.0, |clause| list(&clause.0, conditions))),
     })
 }

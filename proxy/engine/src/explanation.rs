@@ -5,7 +5,8 @@
 
 use crate::{
     identity::Identity,
-    policy::{Attempt, judge},
+    policy::{Attempt, Considered, Panel, Trial},
+    rules::Action,
     state::{Route, Service, State, Workload},
 };
 use serde_json::{Value, json};
@@ -29,19 +30,43 @@ pub fn arrival(state: &State, destination: SocketAddr, source: Option<&Identity>
         "allowed": false,
         "policy": null,
         "rule": null,
+        "field": null,
     });
     let claimants = state.claimants_of(destination.ip());
     let [workload] = claimants else {
         answer["reason"] = nobody(destination.ip(), claimants).into();
         return answer;
     };
-    let verdict = judge(state, workload, &attempt);
+    let panel = Panel::of(state, workload);
+    let verdict = panel.explain(&attempt);
     answer["workload"] = json!(workload.uid);
     answer["allowed"] = json!(verdict.is_allowed);
-    answer["policy"] = json!(verdict.policy);
+    answer["policy"] = json!(verdict.policy.as_deref());
     answer["rule"] = json!(verdict.rule);
+    answer["field"] = json!(verdict.field);
     answer["reason"] = json!(verdict.reason);
+    let (policies, more) = panel.considered(&attempt);
+    answer["considered"] = policies.iter().map(considered).collect();
+    answer["consideredMore"] = json!(more);
+    answer["trial"] = verdict.trial.as_ref().map_or(Value::Null, trial);
     answer
+}
+
+fn considered(one: &Considered) -> Value {
+    let effect = one.policy.effect;
+    json!({
+        "policy": &*one.policy.key,
+        "action": match effect.action { Action::Allow => "ALLOW", Action::Deny => "DENY" },
+        "dryRun": effect.is_dry_run,
+        "matches": one.is_match,
+        "rule": one.rule,
+        "field": one.field,
+        "lack": one.lack,
+    })
+}
+
+fn trial(trial: &Trial) -> Value {
+    json!({"allowed": trial.is_allowed, "policy": trial.policy.as_deref()})
 }
 
 /// Where would a connection of `source` to `destination` go? Of several endpoints one is shown.
@@ -127,12 +152,28 @@ mod tests {
             "allowed": true,
             "policy": "shop/open",
             "rule": 0,
+            "field": "operation.ports",
             "reason": "explicitly allowed by: shop/open",
+            "considered": [{
+                "policy": "shop/open",
+                "action": "ALLOW",
+                "dryRun": false,
+                "matches": true,
+                "rule": 0,
+                "field": "operation.ports",
+                "lack": null,
+            }],
+            "consideredMore": 0,
+            "trial": null,
         });
         assert_eq!(explained("10.0.0.1:80"), expected);
         assert_eq!(
             explained("10.0.0.1:81")["reason"],
-            "allow policies exist, but none allowed"
+            "allow policies exist, but none allowed (shop/open; nearest: shop/open rule 0: operation.ports does not hold 81)"
+        );
+        assert_eq!(
+            explained("10.0.0.1:81")["considered"][0]["lack"],
+            "operation.ports does not hold 81"
         );
         assert_eq!(
             explained("10.0.0.99:80")["reason"],

@@ -40,15 +40,21 @@ mod worker;
 
 mod address;
 mod balance;
+mod candidates;
 mod dump;
 mod fault;
+mod grounds;
 pub mod identity;
 mod index;
+mod keys;
+mod listing;
 mod policies;
 pub mod policy;
-mod proto;
+pub mod proto;
+mod roll;
 mod route;
 mod rules;
+mod standing;
 pub mod state;
 #[cfg(test)]
 mod testing;

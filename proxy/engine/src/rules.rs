@@ -6,6 +6,7 @@
 //! clause of nothing else never holds; a policy without rules never matches.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::address::Prefix;
 use crate::fault::Fault;
@@ -17,13 +18,41 @@ use crate::workload::to_port;
 /// An L4 rule set as discovery sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// "namespace/name".
+    pub key: Arc<str>,
     pub name: String,
     pub namespace: String,
     pub scope: Scope,
-    pub action: Action,
-    /// Evaluated by nobody: it is there to be looked at.
-    pub is_dry_run: bool,
+    pub effect: Effect,
     pub rules: Vec<Rule>,
+}
+
+/// What a match of a policy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Effect {
+    pub action: Action,
+    /// Decides nothing; it is only noted what it would have decided.
+    pub is_dry_run: bool,
+}
+
+impl Effect {
+    pub const DENY: Effect = Effect::enforced(Action::Deny);
+    pub const ALLOW: Effect = Effect::enforced(Action::Allow);
+
+    const fn enforced(action: Action) -> Effect {
+        Effect {
+            action,
+            is_dry_run: false,
+        }
+    }
+
+    /// The same, not enforced.
+    pub const fn dry_run(self) -> Effect {
+        Effect {
+            is_dry_run: true,
+            ..self
+        }
+    }
 }
 
 /// Which workloads a policy is about.
@@ -35,7 +64,7 @@ pub enum Scope {
     Selected,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Allow,
     Deny,
@@ -82,8 +111,8 @@ pub struct Account {
 
 /// An attempt, with what all rules ask of it made once.
 pub struct Facts<'a> {
-    attempt: &'a Attempt<'a>,
-    principal: Option<String>,
+    pub attempt: &'a Attempt<'a>,
+    pub principal: Option<String>,
 }
 
 impl<'a> Facts<'a> {
@@ -101,23 +130,23 @@ impl Policy {
 }
 
 impl Rule {
-    fn holds(&self, facts: &Facts) -> bool {
+    pub fn holds(&self, facts: &Facts) -> bool {
         self.0.iter().all(|clause| clause.holds(facts))
     }
 }
 
 impl Clause {
-    fn holds(&self, facts: &Facts) -> bool {
+    pub fn holds(&self, facts: &Facts) -> bool {
         self.0.is_empty() || self.0.iter().any(|one| one.holds(facts) && !one.is_empty())
     }
 }
 
 impl Match {
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         *self == Match::default()
     }
 
-    fn holds(&self, facts: &Facts) -> bool {
+    pub fn holds(&self, facts: &Facts) -> bool {
         let (source_ip, destination) = (facts.attempt.source_ip, facts.attempt.destination);
         self.accepts_identity(facts)
             && accepts_ip(&self.source_ips, &self.not_source_ips, source_ip)
@@ -131,17 +160,22 @@ impl Match {
         let Some((identity, principal)) = facts.attempt.source.zip(facts.principal.as_deref()) else {
             return self.namespaces.is_empty() && self.principals.is_empty() && self.service_accounts.is_empty();
         };
-        let is_account =
-            |account: &Account| *account.namespace == *identity.namespace && *account.name == *identity.service_account;
         accepts(&self.namespaces, &self.not_namespaces, |text| {
             text.matches(&identity.namespace)
-        }) && accepts(&self.service_accounts, &self.not_service_accounts, is_account)
-            && accepts(&self.principals, &self.not_principals, |text| text.matches(principal))
+        }) && accepts(&self.service_accounts, &self.not_service_accounts, |account| {
+            account.is(identity)
+        }) && accepts(&self.principals, &self.not_principals, |text| text.matches(principal))
+    }
+}
+
+impl Account {
+    pub fn is(&self, identity: &Identity) -> bool {
+        *self.namespace == *identity.namespace && *self.name == *identity.service_account
     }
 }
 
 impl Text {
-    fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         match self {
             Text::Exact(exact) => text == exact,
             Text::Prefix(prefix) => text.starts_with(prefix),
@@ -166,9 +200,12 @@ impl TryFrom<wire::Authorization> for Policy {
     /// means here, so an unknown one is no fault; one inside a match narrows it, and is.
     fn try_from(from: wire::Authorization) -> Result<Policy, Fault> {
         Ok(Policy {
+            key: format!("{}/{}", from.namespace, from.name).into(),
             scope: Scope::try_from(from.scope)?,
-            action: Action::try_from(from.action)?,
-            is_dry_run: from.dry_run,
+            effect: Effect {
+                action: Action::try_from(from.action)?,
+                is_dry_run: from.dry_run,
+            },
             rules: parse_all(from.rules, Rule::try_from)?,
             name: from.name,
             namespace: from.namespace,

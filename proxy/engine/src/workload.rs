@@ -11,6 +11,7 @@ use crate::address::{self, Prefix};
 use crate::fault::Fault;
 use crate::identity::Identity;
 use crate::index::Claimant;
+use crate::listing::Listing;
 use crate::proto::workload as wire;
 
 /// From the port of a service to the port of its endpoints; 0 is a named port, which every
@@ -45,7 +46,7 @@ pub struct Workload {
     /// Share of a service's connections; 0 takes none.
     pub capacity: u32,
     /// Names ("namespace/name") of the policies that select it.
-    pub policies: Vec<String>,
+    pub policies: Listing,
     /// By "namespace/hostname": the services it is an endpoint of.
     pub services: BTreeMap<Arc<str>, Arc<Ports>>,
     pub waypoint: Option<String>,
@@ -157,7 +158,7 @@ impl TryFrom<wire::Workload> for Workload {
             workload_type: workload_type(from.workload_type),
             cluster: or(&from.cluster_id, "Kubernetes").to_owned(),
             capacity: from.capacity.unwrap_or(1),
-            policies: from.authorization_policies,
+            policies: Listing::new(from.authorization_policies),
             uid: from.uid,
             name: from.name,
             namespace: from.namespace,

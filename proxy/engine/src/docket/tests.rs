@@ -80,7 +80,7 @@ fn denying(account: &str) -> wire::Authorization {
 }
 
 fn denial() -> Option<String> {
-    Some("explicitly denied by: shop/no".to_owned())
+    Some("explicitly denied by: shop/no (rule 0: source.principals)".to_owned())
 }
 
 #[test]
@@ -125,7 +125,8 @@ fn a_change_of_the_workloads_own_list_of_policies_is_noticed() {
     pod.authorization_policies = vec!["shop/no".to_owned()];
     world.store.put(pod);
     world.review();
-    assert_eq!(reason(&mut front), denial());
+    let denial = "explicitly denied by: shop/no (rule 0: empty rule, which matches everything)";
+    assert_eq!(reason(&mut front).as_deref(), Some(denial));
 }
 
 #[test]
@@ -209,6 +210,6 @@ async fn what_is_cut_is_said_to_be_denied_and_why() {
     let mut front = world.arrival_of(Some("front"));
     world.store.put_policy(denying("front"));
     world.review();
-    let expected = "connection closed due to policy change: explicitly denied by: shop/no";
+    let expected = "connection closed due to policy change: explicitly denied by: shop/no (rule 0: source.principals)";
     assert_eq!(front.cut().await, Failure::new(Flag::Deny, expected));
 }

@@ -30,8 +30,14 @@ fn judged(store: &Store, source: Option<&str>) -> Verdict {
     judge(&state, state.workload_of_pod("shop", "web").unwrap(), &attempt)
 }
 
+const EMPTY: &str = "empty rule, which matches everything";
+
 fn allowed_by(policy: &str) -> Verdict {
-    allowed(Some(policy), Some(0), format!("explicitly allowed by: {policy}"))
+    allowed(
+        Some(&policy.into()),
+        Some(0),
+        format!("explicitly allowed by: {policy}"),
+    )
 }
 
 /// Nobody asks.
@@ -39,16 +45,27 @@ fn unasked() -> Verdict {
     allowed(None, None, "no allow policy applies".to_owned())
 }
 
-fn denied_by(policy: &str) -> Verdict {
-    refused(Some(policy), Some(0), format!("explicitly denied by: {policy}"))
+fn denied_by(policy: &str, field: &str) -> Verdict {
+    let reason = format!("explicitly denied by: {policy} (rule 0: {field})");
+    Verdict {
+        field: Some(field.to_owned()),
+        ..refused(Some(&policy.into()), Some(0), reason)
+    }
 }
 
 fn doubted(policy: &str, reason: &str) -> Verdict {
-    refused(Some(policy), None, reason.to_owned())
+    refused(Some(&policy.into()), None, reason.to_owned())
 }
 
-fn unallowed() -> Verdict {
-    refused(None, None, "allow policies exist, but none allowed".to_owned())
+fn unallowed(details: &str, field: Option<&str>) -> Verdict {
+    Verdict {
+        field: field.map(str::to_owned),
+        ..refused(
+            None,
+            None,
+            format!("allow policies exist, but none allowed ({details})"),
+        )
+    }
 }
 
 /// Whether a policy of these rules matches a caller, or plain TCP.
@@ -547,7 +564,7 @@ fn a_strict_mesh_denies_plain_tcp_and_nothing_else() {
         ..a_policy("istio_converted_static_strict", wire::Action::Deny, when(strict))
     });
     let name = "istio-system/istio_converted_static_strict";
-    assert_eq!(judged(&store, None), denied_by(name));
+    assert_eq!(judged(&store, None), denied_by(name, "source.notPrincipals"));
     assert_eq!(judged(&store, Some(CALLER)), unasked());
 }
 
@@ -557,7 +574,7 @@ fn deny_comes_before_allow() {
     store.put_policy(anything("a-allow", wire::Action::Allow));
     assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/a-allow"));
     store.put_policy(anything("b-deny", wire::Action::Deny));
-    assert_eq!(judged(&store, Some(CALLER)), denied_by("shop/b-deny"));
+    assert_eq!(judged(&store, Some(CALLER)), denied_by("shop/b-deny", EMPTY));
     store.apply(AUTHORIZATION_TYPE, vec![], vec!["shop/b-deny".to_owned()]);
     assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/a-allow"));
 }
@@ -566,7 +583,10 @@ fn deny_comes_before_allow() {
 fn an_allow_refuses_what_no_allow_matches() {
     let store = a_mesh(&[]);
     store.put_policy(a_policy("nobody", wire::Action::Allow, vec![]));
-    assert_eq!(judged(&store, Some(CALLER)), unallowed());
+    assert_eq!(
+        judged(&store, Some(CALLER)),
+        unallowed("shop/nobody; nearest: shop/nobody: it has no rules", None)
+    );
     store.put_policy(anything("anybody", wire::Action::Allow));
     assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/anybody"));
 }
@@ -618,14 +638,14 @@ fn dry_run_is_never_enforced() {
         dry_run: true,
         ..a_policy("allow", wire::Action::Allow, vec![])
     });
-    assert_eq!(judged(&store, None), unasked());
+    assert!(judged(&store, None).is_allowed);
     let unreadable = wire::Authorization {
         dry_run: true,
         action: 9,
         ..anything("odd", wire::Action::Deny)
     };
     assert_eq!(store.put_policy(unreadable).len(), 1);
-    assert_eq!(judged(&store, None), unasked());
+    assert!(judged(&store, None).is_allowed);
 }
 
 #[test]
@@ -764,3 +784,159 @@ fn the_verdict_names_the_rule_that_decided() {
         (false, Some("shop/p"), Some(2))
     );
 }
+
+#[test]
+fn of_several_that_match_the_first_by_name_decides_wherever_it_comes_from() {
+    let store = a_mesh(&["root/c", "shop/b"]);
+    let scoped = |namespace: &str, name: &str, scope: wire::Scope| wire::Authorization {
+        namespace: namespace.to_owned(),
+        scope: scope.into(),
+        ..anything(name, wire::Action::Deny)
+    };
+    for (policy, first) in [
+        (scoped("shop", "b", wire::Scope::WorkloadSelector), "shop/b"),
+        (scoped("root", "c", wire::Scope::WorkloadSelector), "root/c"),
+        (scoped("mesh", "d", wire::Scope::Global), "mesh/d"),
+        (scoped("shop", "a", wire::Scope::Namespace), "mesh/d"),
+    ] {
+        store.put_policy(policy);
+        if store.load().policies().standing(&web(&store)).doubt.is_none() {
+            assert_eq!(judged(&store, None).policy.as_deref(), Some(first));
+        }
+    }
+}
+
+fn web(store: &Store) -> std::sync::Arc<Workload> {
+    store.load().workload_of_pod("shop", "web").unwrap().clone()
+}
+
+/// What is said of a verdict by a policy that denies CALLER to port 8080 by this rule.
+fn field_of(clauses_of_rule: Vec<Vec<wire::Match>>) -> String {
+    let store = a_mesh(&[]);
+    store.put_policy(a_policy("p", wire::Action::Deny, clauses(clauses_of_rule)));
+    judged(&store, Some(CALLER)).field.unwrap()
+}
+
+#[test]
+fn a_verdict_says_which_fields_decided_the_most_specific_first() {
+    let default = wire::Match::default;
+    let caller = || wire::Match {
+        principals: vec![exact("other"), exact(CALLER)],
+        ..default()
+    };
+    let namespace = || wire::Match {
+        namespaces: vec![exact("shop")],
+        ..default()
+    };
+    let from_mesh = || wire::Match {
+        source_ips: prefix("10.0.0.0", 8),
+        ..default()
+    };
+    let to = || wire::Match {
+        destination_ips: prefix("10.0.0.1", 32),
+        ..default()
+    };
+    let both = wire::Match {
+        namespaces: vec![exact("shop")],
+        not_destination_ports: vec![1],
+        ..caller()
+    };
+    for (rule, field) in [
+        (vec![], EMPTY),
+        (vec![vec![]], EMPTY),
+        (vec![vec![caller()]], "source.principals"),
+        (
+            vec![vec![ports(&[1]), ports(&[8080])], vec![caller()]],
+            "source.principals, operation.ports",
+        ),
+        (
+            vec![vec![both]],
+            "source.principals, source.namespaces, operation.notPorts",
+        ),
+        (vec![vec![ports(&[1]), namespace()]], "source.namespaces"),
+        (
+            vec![vec![namespace()], vec![caller()]],
+            "when source.principal, source.namespaces",
+        ),
+        (
+            vec![vec![caller()], vec![ports(&[8080])]],
+            "source.principals, when destination.port",
+        ),
+        (
+            vec![vec![from_mesh()], vec![from_mesh()]],
+            "source.ipBlocks, when source.ip",
+        ),
+        (vec![vec![to()]], "when destination.ip"),
+    ] {
+        assert_eq!(field_of(rule.clone()), field, "{rule:?}");
+    }
+}
+
+#[test]
+fn a_refusal_by_no_allow_policy_names_them_and_what_the_nearest_lacks() {
+    let store = a_mesh(&[]);
+    let frontend = wire::Match {
+        principals: vec![exact("cluster.local/ns/shop/sa/frontend")],
+        ..ports(&[8080])
+    };
+    let far = wire::Match {
+        namespaces: vec![exact("bank")],
+        ..ports(&[1])
+    };
+    store.put_policy(a_policy("far", wire::Action::Allow, when(far)));
+    let rules = [when(ports(&[1])), when(frontend)].concat();
+    store.put_policy(a_policy("frontend-only", wire::Action::Allow, rules[1..].to_vec()));
+    let text = "shop/far, shop/frontend-only; nearest: shop/frontend-only rule 0: source.principals does not hold cluster.local/ns/shop/sa/front";
+    assert_eq!(judged(&store, Some(CALLER)), unallowed(text, Some("source.principals")));
+    let text = "shop/far, shop/frontend-only; nearest: shop/frontend-only rule 0: source.principals needs an identity, and the client has none";
+    assert_eq!(judged(&store, None), unallowed(text, Some("source.principals")));
+    store.put_policy(a_policy("ports", wire::Action::Allow, rules[..1].to_vec()));
+    store.put_policy(a_policy("x", wire::Action::Allow, vec![]));
+    store.put_policy(a_policy("y", wire::Action::Allow, vec![]));
+    store.put_policy(a_policy("z", wire::Action::Allow, vec![]));
+    let text = "shop/far, shop/frontend-only, shop/ports, shop/x, shop/y and 1 more; \
+                nearest: shop/frontend-only rule 0: source.principals does not hold cluster.local/ns/shop/sa/front";
+    assert_eq!(judged(&store, Some(CALLER)), unallowed(text, Some("source.principals")));
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_have_changed() {
+    let dry = |policy: wire::Authorization| wire::Authorization {
+        dry_run: true,
+        ..policy
+    };
+    let trial = |is_allowed: bool, policy: Option<&str>| {
+        let policy = policy.map(Into::into);
+        Some(Trial { is_allowed, policy })
+    };
+    let allow_port = |port: u32| a_policy("port", wire::Action::Allow, when(ports(&[port])));
+    let deny = || anything("deny", wire::Action::Deny);
+    for (policies, expected) in [
+        (vec![deny()], None),
+        (vec![dry(deny())], trial(false, Some("shop/deny"))),
+        (vec![dry(allow_port(8080))], None),
+        (vec![dry(allow_port(1))], trial(false, None)),
+        (vec![dry(allow_port(1)), anything("all", wire::Action::Allow)], None),
+        (
+            vec![dry(allow_port(8080)), a_policy("none", wire::Action::Allow, vec![])],
+            trial(true, Some("shop/port")),
+        ),
+        (
+            vec![
+                dry(allow_port(8080)),
+                dry(deny()),
+                a_policy("none", wire::Action::Allow, vec![]),
+            ],
+            None,
+        ),
+        (vec![dry(allow_port(8080)), anything("no", wire::Action::Deny)], None),
+    ] {
+        let store = a_mesh(&[]);
+        for policy in policies.clone() {
+            store.put_policy(policy);
+        }
+        assert_eq!(judged(&store, None).trial, expected, "{policies:?}");
+    }
+}
+
+mod oracle;
