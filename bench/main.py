@@ -27,6 +27,7 @@ from rich.table import Table
 from agent.lab import namespaces
 from agent.lab.session import Session, until
 from agent.wire import REDIRECTION_ANNOTATION, REDIRECTION_ENABLED
+from bench.verdicts import verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = int(os.environ.get("BENCH_PAIRS", "10"))
@@ -244,6 +245,8 @@ def measure(bench: Bench, say: Callable[[str], None]) -> list[Row]:
     say("connections done")
     rows.append(enrolment)
     rows.append(Row("file change to engine", "ms", [bench.propagation(n) * 1000 for n in range(PAIRS)]))
+    rows += [Row(name, "us", [value]) for name, value in verdicts().items()]
+    say("verdicts done")
     rows += [Row(f"memory {name}", "MiB", [value]) for name, value in bench.memory().items()]
     return rows
 
