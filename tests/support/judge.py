@@ -1,9 +1,10 @@
-"""Two readings of a policy: as its author wrote it, and as a node proxy evaluates what it was told."""
+"""Two readings of a policy, as its author wrote it and as a node proxy evaluates what it was told; and a verdict
+over many of the latter. All of it plain: one after the other, in the words of the rules."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,16 +19,25 @@ class Request:
     account: tuple[str, str] | None
     source_ip: str
     port: int
-    method: str
-    jwt: str
+    method: str = ""
+    jwt: str = ""
+    destination: str = "10.9.9.9"
 
     @property
     def principal(self) -> str | None:
         return f"td/ns/{self.account[0]}/sa/{self.account[1]}" if self.account else None
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The policy's name and the number of its rule; None where it was the lack of one that decided."""
+
+    allowed: bool
+    policy: str | None = None
+    rule: int | None = None
+
+
 T = TypeVar("T")
-DESTINATION = "10.9.9.9"
 
 
 def as_written(policy: security.AuthorizationPolicy, request: Request) -> bool:
@@ -36,8 +46,41 @@ def as_written(policy: security.AuthorizationPolicy, request: Request) -> bool:
 
 
 def as_told(policy: pb.Authorization, request: Request) -> bool:
-    """Whether any rule holds, by the rules of the engine (rules.rs)."""
-    return any(all(_clause(clause, request) for clause in rule.clauses) for rule in policy.rules)
+    """Whether any rule holds, by the rules of node proxies."""
+    return _matching_rule(policy, request) is not None
+
+
+def verdict(
+    namespace: str, listed: Collection[str], policies: Mapping[str, pb.Authorization], request: Request
+) -> Verdict:
+    """Of a workload in `namespace` that names the policies `listed`; `policies` are all there are, by name."""
+    applying = sorted({*listed, *(name for name, policy in policies.items() if _reaches(policy, namespace))})
+    for name in applying:
+        if name not in policies or not (is_understood(policies[name]) or policies[name].dry_run):
+            return Verdict(False, name)
+    enforced = [name for name in applying if not policies[name].dry_run]
+    for name in enforced:
+        if policies[name].action == pb.DENY and (rule := _matching_rule(policies[name], request)) is not None:
+            return Verdict(False, name, rule)
+    allowing = [name for name in enforced if policies[name].action == pb.ALLOW]
+    for name in allowing:
+        if (rule := _matching_rule(policies[name], request)) is not None:
+            return Verdict(True, name, rule)
+    return Verdict(not allowing)
+
+
+def is_understood(policy: pb.Authorization) -> bool:
+    """Whether a node proxy of today can evaluate it; its scope has to be known here."""
+    return policy.action in (pb.ALLOW, pb.DENY)
+
+
+def _reaches(policy: pb.Authorization, namespace: str) -> bool:
+    return policy.scope == pb.GLOBAL or (policy.scope == pb.NAMESPACE and policy.namespace == namespace)
+
+
+def _matching_rule(policy: pb.Authorization, request: Request) -> int | None:
+    holding = (n for n, rule in enumerate(policy.rules) if all(_clause(clause, request) for clause in rule.clauses))
+    return next(holding, None)
 
 
 def _rule(rule: security.Rule, namespace: str, request: Request) -> bool:
@@ -74,7 +117,7 @@ def _condition(condition: security.Condition, request: Request) -> bool:
         "source.ip": lambda value: _is_in(value, request.source_ip),
         "source.namespace": lambda value: _is_like(value, request.account[0] if request.account else None),
         "source.principal": lambda value: _is_like(value, request.principal),
-        "destination.ip": lambda value: _is_in(value, DESTINATION),
+        "destination.ip": lambda value: _is_in(value, request.destination),
         "destination.port": lambda value: int(value) == request.port,
         "request.auth.principal": lambda value: _is_like(value, request.jwt),
     }
@@ -97,7 +140,9 @@ def _match(match: pb.Match, request: Request) -> bool:
         and _accepts(match.principals, match.not_principals, lambda text: _is_text(text, request.principal))
         and _accepts(match.service_accounts, match.not_service_accounts, is_account)
         and _accepts(match.source_ips, match.not_source_ips, lambda block: _is_inside(block, request.source_ip))
-        and _accepts(match.destination_ips, match.not_destination_ips, lambda block: _is_inside(block, DESTINATION))
+        and _accepts(
+            match.destination_ips, match.not_destination_ips, lambda block: _is_inside(block, request.destination)
+        )
         and _accepts(match.destination_ports, match.not_destination_ports, lambda port: port == request.port)
     )
 
@@ -133,4 +178,10 @@ def _is_in(block: str, address: str) -> bool:
 
 
 def _is_inside(block: pb.Address, address: str) -> bool:
-    return ipaddress.ip_address(address) in ipaddress.ip_network((block.address, block.length))
+    ip = ipaddress.ip_address(address)
+    network = ipaddress.ip_network((block.address, block.length), strict=False)
+    # An IPv4 address in IPv6's clothes is the IPv4 address; so is a block of nothing else.
+    mapped = (isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped) or ip
+    if isinstance(network, ipaddress.IPv6Network) and (base := network.network_address.ipv4_mapped):
+        network = ipaddress.ip_network((base, network.prefixlen - 96)) if network.prefixlen >= 96 else network
+    return mapped in network
