@@ -9,6 +9,7 @@ from agent.controller import peers, policies
 from agent.controller.addresses import Publish
 from agent.controller.cluster import ClusterState, Key, Touched
 from agent.controller.resources import Resource, resource
+from agent.proto import authorization_pb2
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Authorizations:
         if outcome.policy is None:
             removed.append(name)
         else:
-            changed.append(resource(wire.AUTHORIZATION_TYPE, name, outcome.policy))
+            changed.append(_published(name, outcome.policy))
 
     def _update_peer(self, key: Key, changed: list[Resource], removed: list[str]) -> None:
         found = self._state.peers.get(key)
@@ -58,11 +59,11 @@ class Authorizations:
         if found is None or policy is None:
             removed.append(peers.name_of(*key))
         else:
-            changed.append(resource(wire.AUTHORIZATION_TYPE, peers.name_of(*key), policy))
+            changed.append(_published(peers.name_of(*key), policy))
 
     def _update_static_strict(self, changed: list[Resource], removed: list[str]) -> None:
         if peers.needs_static_strict(self._state.peers.values()):
-            changed.append(resource(wire.AUTHORIZATION_TYPE, peers.STATIC_STRICT_NAME, peers.static_strict()))
+            changed.append(_published(peers.STATIC_STRICT_NAME, peers.static_strict()))
         else:
             removed.append(peers.STATIC_STRICT_NAME)
 
@@ -74,6 +75,11 @@ class Authorizations:
         self._shortfalls[key] = shortfalls
         if not shortfalls:
             del self._shortfalls[key]
+
+
+def _published(name: str, policy: authorization_pb2.Authorization) -> Resource:
+    is_wide = policy.scope != authorization_pb2.WORKLOAD_SELECTOR
+    return resource(wire.AUTHORIZATION_TYPE, name, policy, is_wide=is_wide, is_dry_run=policy.dry_run)
 
 
 def _sentences(key: Key, shortfalls: tuple[str, ...]) -> list[str]:

@@ -22,6 +22,8 @@ class Resource:
 
     topics: the names under which it can be asked for: its own, its addresses as NETWORK/IP,
     and for an endpoint the names of its services.
+    is_wide: acts on others that do not name it. Where it narrows to those that do, they have to name it before.
+    is_dry_run: is to be enforced by nobody, and must not reach a proxy that does not know what that means.
     encoded: a DeltaDiscoveryResponse that holds nothing but this resource. Messages of
     protobuf concatenate, so a response is the concatenation of its resources.
     """
@@ -30,10 +32,19 @@ class Resource:
     version: str
     topics: frozenset[str]
     encoded: bytes
+    is_wide: bool = False
+    is_dry_run: bool = False
 
 
 def resource(
-    type_url: str, name: str, body: Message, *, aliases: Iterable[str] = (), topics: Iterable[str] = ()
+    type_url: str,
+    name: str,
+    body: Message,
+    *,
+    aliases: Iterable[str] = (),
+    topics: Iterable[str] = (),
+    is_wide: bool = False,
+    is_dry_run: bool = False,
 ) -> Resource:
     """Encode a message. `aliases` are told to the proxy; `topics` are known only here."""
     content = body.SerializeToString(deterministic=True)
@@ -43,7 +54,7 @@ def resource(
     wrapped.resource.type_url = type_url
     wrapped.resource.value = content
     encoded: bytes = discovery_pb2.DeltaDiscoveryResponse(resources=[wrapped]).SerializeToString()
-    return Resource(name, version, frozenset({name, *aliases, *topics}), encoded)
+    return Resource(name, version, frozenset({name, *aliases, *topics}), encoded, is_wide, is_dry_run)
 
 
 class Catalogue:

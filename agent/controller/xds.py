@@ -4,8 +4,10 @@ A Session is the state of one stream. Changes are not queued for it: it remember
 names that changed since its last response, and reads their content when it writes. So a slow
 reader costs a set of names, never more than there are resources, and gets the latest state.
 
-Order on a stream: new and changed policies, then addresses, then policies that went. A
-workload therefore never names a policy that its proxy has not been told.
+Order on a stream: new and changed policies, then addresses, then policies that went or that
+narrow to the workloads naming them. So no workload ever names a policy that its proxy does not
+hold, which would refuse every connection, and none is let go by a policy before it names it,
+which would leave it open.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Final
 
 from envoy.service.discovery.v3 import discovery_pb2
 
+from agent.controller.abilities import understands_dry_run
 from agent.controller.auth import Caller
 from agent.controller.resources import Catalogue, Resource
 from agent.errors import ProtocolError
@@ -39,6 +42,9 @@ class Subscription:
     pending: set[str] = field(default_factory=set)  # resources that may have changed
     missing: set[str] = field(default_factory=set)  # names asked for that nothing answers to
     held: dict[str, str] = field(default_factory=dict)  # versions from before a reconnect, until the first response
+    wide: set[str] = field(default_factory=set)  # what the proxy holds, or may hold, in a form that is wide
+    takes_dry_runs: bool = True
+    is_answered: bool = False  # the proxy has said what it thinks of a response
     owes_first: bool = True  # the first response goes out even when empty: the proxy waits for it
     revision_sent: int = 0
     nonce_sent: str = ""
@@ -75,27 +81,42 @@ class Subscription:
         self.pending.update(names if self.is_wildcard else [name for name in names if self._is_wanted(name)])
         return bool(self.pending)
 
-    def take(self, *, with_removals: bool) -> tuple[list[Resource], list[str]]:
-        """What to send of the pending: current contents, and names that are gone."""
+    def take(self, *, is_last: bool) -> tuple[list[Resource], list[str]]:
+        """What to send of the pending: current contents, and names that are gone.
+
+        is_last: also what has to wait for the other types, see the order at the top.
+        """
         changed: list[Resource] = []
         removed: list[str] = []
         left: set[str] = set()
         for name in sorted(self.pending):
-            found = self.catalogue.resources.get(name)
-            if found is not None:
-                if self.held.get(name) != found.version:
-                    changed.append(found)
-            elif with_removals:
-                removed.append(name)
-            else:
+            found = self._content(name)
+            if not is_last and (found is None or self._is_narrowing(found)):
                 left.add(name)
-        if with_removals:
+            elif found is None:
+                removed.append(name)
+            elif self.held.get(name) != found.version:
+                changed.append(found)
+            if name not in left:
+                self._note_form(name, is_wide=found is not None and found.is_wide)
+        if is_last:
             removed.extend(sorted(name for name in self.missing if not self.catalogue.lookup(name)))
             self.missing.clear()
         self.sent.difference_update(removed)
         self.pending = left
         self.held = {name: self.held[name] for name in left & self.held.keys()}
         return changed, removed
+
+    def _content(self, name: str) -> Resource | None:
+        """What the proxy is to hold under a name; a dry run is nothing for one that would enforce it."""
+        found = self.catalogue.resources.get(name)
+        return None if found is None or (found.is_dry_run and not self.takes_dry_runs) else found
+
+    def _note_form(self, name: str, *, is_wide: bool) -> None:
+        (self.wide.add if is_wide else self.wide.discard)(name)
+
+    def _is_narrowing(self, new: Resource) -> bool:
+        return new.name in self.wide and not new.is_wide
 
     def _found(self, names: Iterable[str]) -> set[str]:
         return set().union(*map(self.catalogue.lookup, names))
@@ -128,13 +149,16 @@ class Session:
         self.changed_at: float | None = None  # monotonic time of the oldest change not yet written
         self._catalogues = catalogues
         self._responses = 0
+        self._takes_dry_runs = False
 
     def receive(self, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
         """Take in a request, an ACK or a NACK. Raises ProtocolError for a type that is not served."""
         catalogue = self._catalogues.get(request.type_url)
         if catalogue is None:
             raise ProtocolError(f"type {request.type_url!r} is not served; accepted are {', '.join(self._catalogues)}")
-        self.id = self.id or request.node.id[:_SHOWN_CHARACTERS]
+        if request.HasField("node"):
+            self.id = self.id or request.node.id[:_SHOWN_CHARACTERS]
+            self._takes_dry_runs = understands_dry_run(request.node.metadata)
         found = self.subscriptions.get(request.type_url)
         if found is None:
             found = self._first(catalogue, request)
@@ -162,14 +186,13 @@ class Session:
         """
         if not all(catalogue.is_complete for catalogue in self._catalogues.values()):
             return None
-        # Removals of a type wait while another has news; see the order at the top.
-        for with_removals in (False, True):
+        for _ in range(2):  # again: addresses may turn out to have no news, and nothing waits for them any more
             for type_url in TYPES:
                 found = self.subscriptions.get(type_url)
                 if found is None:
                     continue
-                is_last = with_removals or type_url == TYPES[-1] or not self._is_owed(TYPES[-1])
-                changed, removed = found.take(with_removals=is_last)
+                is_last = type_url == ADDRESS_TYPE or not self._are_addresses_owed()
+                changed, removed = found.take(is_last=is_last)
                 if changed or removed or found.owes_first:
                     return type_url, self._encode(found, changed, removed)
         return None
@@ -181,7 +204,9 @@ class Session:
         self.wake.set()
 
     def _first(self, catalogue: Catalogue, request: discovery_pb2.DeltaDiscoveryRequest) -> Subscription:
-        found = Subscription(catalogue, held=dict(request.initial_resource_versions))
+        found = Subscription(
+            catalogue, held=dict(request.initial_resource_versions), takes_dry_runs=self._takes_dry_runs
+        )
         self.subscriptions[request.type_url] = found
         # A first request that names nothing asks for everything (xDS, "wildcard"). A proxy that
         # wants things on demand says so by taking the wildcard back in the same breath.
@@ -189,15 +214,20 @@ class Session:
         found.subscribe(wanted.difference(request.resource_names_unsubscribe))
         # What it still holds is followed too, asked for or not: it may have changed, or gone.
         found.pending |= found.held.keys()
+        found.wide |= found.held.keys()  # nobody knows in which form
         if not found.is_wildcard:
             found.sent |= found.held.keys()
         return found
 
-    def _is_owed(self, type_url: str) -> bool:
-        found = self.subscriptions.get(type_url)
-        return found is not None and bool(found.pending or found.owes_first)
+    def _are_addresses_owed(self) -> bool:
+        found = self.subscriptions.get(ADDRESS_TYPE)
+        if found is not None:
+            return bool(found.pending or found.owes_first)
+        # A proxy asks for all that it wants before it answers: until then it may yet ask for addresses.
+        return not self.subscriptions[AUTHORIZATION_TYPE].is_answered
 
     def _acknowledge(self, found: Subscription, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        found.is_answered = True
         if not request.HasField("error_detail"):
             found.nonce_acked = request.response_nonce
             return

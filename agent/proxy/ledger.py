@@ -47,6 +47,7 @@ class Node:
     instance_ip: str
     node: str
     cluster: str
+    version: str
 
     @property
     def id(self) -> str:
@@ -108,6 +109,7 @@ def subscription(type_url: str, node: Node, versions: Mapping[str, str]) -> disc
             "INSTANCE_IPS": node.instance_ip,
             "NODE_NAME": node.node,
             "CLUSTER_ID": node.cluster,
+            "WEFT_VERSION": node.version,
         }
     )
     return request

@@ -70,7 +70,7 @@ async def _serve(settings: Settings, engine: Engine, stop: asyncio.Event) -> Non
     discovery = Discovery(
         engine,
         functools.partial(connected, settings.discovery, settings.token, settings.cluster),
-        Node(settings.pod, settings.namespace, settings.instance_ip, settings.node, settings.cluster),
+        Node(settings.pod, settings.namespace, settings.instance_ip, settings.node, settings.cluster, version),
         metrics,
         functools.partial(readiness.done, DISCOVERY),
         saved=SavedState(settings.saved_state) if settings.saved_state else None,

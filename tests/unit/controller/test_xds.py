@@ -38,8 +38,11 @@ class Proxy:
     def put_service(self, name: str, ip: str = "10.96.0.1") -> None:
         self._update(ADDRESS_TYPE, name, workload_pb2.Address(service=workload_pb2.Service(name=name)), [f"/{ip}"], ())
 
-    def put_policy(self, name: str) -> None:
-        self._update(AUTHORIZATION_TYPE, name, authorization_pb2.Authorization(name=name), [], ())
+    def put_policy(self, name: str, *, is_wide: bool = False, is_dry_run: bool = False) -> None:
+        scope = authorization_pb2.NAMESPACE if is_wide else authorization_pb2.WORKLOAD_SELECTOR
+        body = authorization_pb2.Authorization(name=name, scope=scope, dry_run=is_dry_run)
+        new = resource(AUTHORIZATION_TYPE, name, body, is_wide=is_wide, is_dry_run=is_dry_run)
+        self.session.mark(AUTHORIZATION_TYPE, self.catalogues[AUTHORIZATION_TYPE].update([new], []))
 
     def remove(self, type_url: str, name: str) -> None:
         self.session.mark(type_url, self.catalogues[type_url].update([], [name]))
@@ -179,6 +182,69 @@ def test_a_removed_policy_goes_at_once_when_no_address_waits() -> None:
     proxy.hear()
     proxy.remove(AUTHORIZATION_TYPE, "shop/old")
     assert proxy.hear_names() == [("Authorization", [], ["shop/old"])]
+
+
+def test_a_policy_that_narrows_waits_for_the_workloads_and_one_that_widens_does_not() -> None:
+    proxy = Proxy()
+    proxy.put_policy("shop/p", is_wide=True)
+    proxy.ask(ADDRESS_TYPE)
+    proxy.ask(AUTHORIZATION_TYPE)
+    proxy.hear()
+    proxy.put_policy("shop/p", is_wide=False)
+    proxy.put_workload("a")
+    assert proxy.hear_names() == [("Address", ["a"], []), ("Authorization", ["shop/p"], [])]
+    proxy.put_policy("shop/p", is_wide=True)
+    proxy.put_workload("a", node="x")
+    assert proxy.hear_names() == [("Authorization", ["shop/p"], []), ("Address", ["a"], [])]
+
+
+def test_after_a_reconnect_policies_go_only_when_the_workloads_have_come() -> None:
+    proxy = Proxy()
+    proxy.ask(AUTHORIZATION_TYPE, held={"shop/gone": "1"})
+    assert proxy.hear_names() == [("Authorization", [], [])]
+    proxy.put_workload("a")
+    proxy.ask(ADDRESS_TYPE)
+    assert proxy.hear_names() == [("Address", ["a"], []), ("Authorization", [], ["shop/gone"])]
+
+
+def test_after_a_reconnect_policies_go_when_the_answer_shows_that_no_workloads_are_wanted() -> None:
+    proxy = Proxy()
+    proxy.ask(AUTHORIZATION_TYPE, held={"shop/gone": "1"})
+    (response,) = proxy.hear()
+    proxy.session.receive(Request(type_url=AUTHORIZATION_TYPE, response_nonce=response.nonce))
+    assert proxy.hear_names() == [("Authorization", [], ["shop/gone"])]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_told"),
+    [
+        ({"WEFT_VERSION": "0.1.0"}, True),
+        ({"ISTIO_VERSION": "1.29.0"}, True),
+        ({"ISTIO_VERSION": "2.0-alpha"}, True),
+        ({"ISTIO_VERSION": "1.28.9"}, False),
+        ({"ISTIO_VERSION": "nightly"}, False),
+        ({}, False),
+    ],
+)
+def test_a_dry_run_reaches_only_proxies_that_do_not_enforce_it(metadata: dict[str, str], is_told: bool) -> None:
+    proxy = Proxy()
+    proxy.put_policy("shop/dry", is_dry_run=True)
+    proxy.put_policy("shop/p")
+    request = Request(type_url=AUTHORIZATION_TYPE)
+    request.node.metadata.update(metadata)
+    proxy.session.receive(request)
+    told = {one.name for response in proxy.hear() for one in response.resources}
+    assert told == ({"shop/dry", "shop/p"} if is_told else {"shop/p"})
+
+
+def test_a_policy_that_becomes_a_dry_run_goes_from_proxies_that_would_enforce_it() -> None:
+    proxy = Proxy()
+    proxy.put_policy("shop/p")
+    proxy.ask(ADDRESS_TYPE)
+    proxy.ask(AUTHORIZATION_TYPE)
+    proxy.hear()
+    proxy.put_policy("shop/p", is_dry_run=True)
+    assert proxy.hear_names() == [("Authorization", [], ["shop/p"])]
 
 
 def test_changes_for_a_slow_reader_become_one_response_with_the_latest_state() -> None:

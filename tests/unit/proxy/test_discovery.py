@@ -11,7 +11,7 @@ from agent.proxy.saved import SavedState
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE
 from tests.support.proxy import FakeClock, FakeController, FakeEngine, a_response, running, until
 
-NODE = Node("weft-proxy-1", "istio-system", "10.0.0.5", "node-1", "Kubernetes")
+NODE = Node("weft-proxy-1", "istio-system", "10.0.0.5", "node-1", "Kubernetes", "1.2.3")
 
 
 class World:

@@ -2,7 +2,7 @@ from agent.proxy.ledger import TYPES, Ledger, Node, Resource, Update, answer, su
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE
 from tests.support.proxy import a_response
 
-NODE = Node("weft-proxy-1", "istio-system", "10.0.0.5", "node-1", "Kubernetes")
+NODE = Node("weft-proxy-1", "istio-system", "10.0.0.5", "node-1", "Kubernetes", "1.2.3")
 
 
 def test_asks_for_everything_of_a_type_under_the_name_of_a_ztunnel() -> None:
@@ -14,6 +14,7 @@ def test_asks_for_everything_of_a_type_under_the_name_of_a_ztunnel() -> None:
         "INSTANCE_IPS": "10.0.0.5",
         "NODE_NAME": "node-1",
         "CLUSTER_ID": "Kubernetes",
+        "WEFT_VERSION": "1.2.3",
     }
     assert (list(request.resource_names_subscribe), dict(request.initial_resource_versions)) == ([], {"a": "1"})
 

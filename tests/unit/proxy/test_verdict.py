@@ -64,11 +64,14 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "destination_ports": st.sampled_from(_PORTS),
 }
 _ALL_FIELDS = _FIELDS | {f"not_{name}": values for name, values in _FIELDS.items()}
+_NOBODY = pb.Match(not_principals=[pb.StringMatch(presence=Empty())])  # what STRICT consists of
 
 
 @st.composite
 def _matches(draw: st.DrawFn) -> pb.Match:
     """Mostly of one field: more of them hardly ever hold together."""
+    if draw(st.integers(0, 9)) == 0:
+        return _NOBODY
     names = _some(draw, st.sampled_from(sorted(_ALL_FIELDS)), (0, 1, 1, 1, 2))
     return pb.Match(**{name: _some(draw, _ALL_FIELDS[name], (1, 2, 2)) for name in names})  # type: ignore[arg-type]
 
@@ -186,6 +189,16 @@ def branch(mesh: Mesh, expected: Verdict) -> str:
     return f"{action} by {pb.Scope.Name(policy.scope)}" if clauses else f"{action} by an empty rule"
 
 
+def fields(mesh: Mesh, expected: Verdict) -> set[str]:
+    """What the rule that decided asks for."""
+    if expected.policy is None or expected.rule is None:
+        return set()
+    rule = mesh.in_force[expected.policy].rules[expected.rule]
+    matches = [match for clause in rule.clauses for match in clause.matches]
+    found = {descriptor.name for match in matches for descriptor, _ in match.ListFields()}
+    return found | ({"nobody"} if _NOBODY in matches else set())
+
+
 def test_the_engine_judges_as_plain_evaluation_does(engine: Engine) -> None:
     seen: Counter[str] = Counter()
 
@@ -196,7 +209,7 @@ def test_the_engine_judges_as_plain_evaluation_does(engine: Engine) -> None:
         for request in mesh.requests:
             expected = verdict("a", mesh.listed, mesh.in_force, request)
             assert found(engine, request) == expected
-            seen[branch(mesh, expected)] += 1
+            seen.update([branch(mesh, expected), *fields(mesh, expected)])
             seen["over a dry run"] += any(policy.dry_run for policy in mesh.in_force.values())
 
     compare()
@@ -204,4 +217,5 @@ def test_the_engine_judges_as_plain_evaluation_does(engine: Engine) -> None:
     expected = {f"{action} by {scope}" for action in ("allowed", "denied") for scope in scopes}
     expected |= {"allowed by an empty rule", "denied by an empty rule", "not known", "not understood"}
     expected |= {"allowed as no policy allows", "refused as none allowed", "over a dry run"}
+    expected |= {*_ALL_FIELDS, "nobody"}
     assert {name for name, count in seen.items() if count >= ENOUGH} == expected, seen
