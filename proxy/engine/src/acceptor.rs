@@ -231,24 +231,79 @@ async fn take_waiting(hand_out: &HandOut, pod: &Arc<Pod>, entrance: Entrance, li
 /// The next connection in the queue; WouldBlock when there is none.
 fn accept_now(listener: &TcpListener) -> io::Result<TcpStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(TcpStream::from(accept_with(listener, flags)?))
+    beyond_the_dead(|| Ok(TcpStream::from(accept_with(listener, flags)?)))
+}
+
+/// What `accept` gives once it is done with connections that have ended in the queue.
+fn beyond_the_dead<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match accept() {
+            Err(error) if is_clients(&error) => {}
+            accepted => return accepted,
+        }
+    }
 }
 
 async fn next(listener: &AsyncFd<TcpListener>) -> io::Result<TcpStream> {
     loop {
         let mut ready = listener.readable().await?;
         match ready.try_io(|listener| accept_now(listener.get_ref())) {
-            Ok(Err(error)) if is_clients(&error) => {}
             Ok(accepted) => return accepted,
             Err(_would_block) => {}
         }
     }
 }
 
-/// An error that accept(2) passes on from a connection that has ended in the backlog.
+/// An error that accept(2) passes on from a connection that has ended in the queue.
 fn is_clients(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-    )
+    const PASSED_ON: [i32; 8] = [
+        libc::ENETDOWN,
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        libc::ENONET,
+        libc::EHOSTUNREACH,
+        libc::ENETUNREACH,
+        libc::ECONNABORTED,
+    ];
+    error.kind() == io::ErrorKind::Interrupted || error.raw_os_error().is_some_and(|code| PASSED_ON.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is accepted of a queue until it is empty, as `take_waiting` does.
+    fn taken(queue: &[Result<u8, i32>]) -> (Vec<u8>, Option<i32>) {
+        let mut queue = queue.iter().copied();
+        let mut accept = || match queue.next() {
+            Some(next) => next.map_err(io::Error::from_raw_os_error),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        let mut accepted = Vec::new();
+        loop {
+            match beyond_the_dead(&mut accept) {
+                Ok(one) => accepted.push(one),
+                Err(error) => return (accepted, error.raw_os_error()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ended_in_the_queue_does_not_hide_those_behind_it() {
+        let queue = [
+            Ok(1),
+            Err(libc::ECONNABORTED),
+            Err(libc::EHOSTUNREACH),
+            Ok(2),
+            Err(libc::EINTR),
+            Ok(3),
+        ];
+        assert_eq!(taken(&queue), (vec![1, 2, 3], None));
+    }
+
+    #[test]
+    fn running_out_of_descriptors_is_no_clients_fault() {
+        assert_eq!(taken(&[Ok(1), Err(libc::EMFILE), Ok(2)]), (vec![1], Some(libc::EMFILE)));
+    }
 }

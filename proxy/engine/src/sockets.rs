@@ -103,18 +103,33 @@ pub async fn connect_upstream(namespace: &NetworkNamespace, to: SocketAddr) -> i
 /// with one port meets the first in TIME_WAIT and is ignored. When many are in use, the kernel
 /// chooses among the ordinary ones.
 pub async fn connect_plain(namespace: &NetworkNamespace, to: SocketAddr, own: Option<IpAddr>) -> io::Result<TcpStream> {
-    for _ in 0..PLAIN_TRIES {
-        let Some(own) = own else { break };
-        let attempt = match namespace.run(|| plain(to, own)) {
-            Ok(socket) => connect(socket, to).await,
-            Err(error) => Err(error),
-        };
-        match attempt {
+    if let Some(own) = own {
+        match connect_with_any_port(namespace, to, PLAIN_TRIES, || plain(to, own)).await {
             Err(error) if is_port_taken(&error) => {}
             done => return done,
         }
     }
     connect_upstream(namespace, to).await
+}
+
+/// Connects a socket of `bound`, which takes another port each time, until a port is free.
+async fn connect_with_any_port(
+    namespace: &NetworkNamespace,
+    to: SocketAddr,
+    tries: usize,
+    bound: impl Fn() -> io::Result<Socket>,
+) -> io::Result<TcpStream> {
+    let mut tries = 1..tries;
+    loop {
+        let attempt = match namespace.run(&bound) {
+            Ok(socket) => connect(socket, to).await,
+            Err(error) => Err(error),
+        };
+        match attempt {
+            Err(error) if is_port_taken(&error) && tries.next().is_some() => {}
+            done => return done,
+        }
+    }
 }
 
 fn plain(to: SocketAddr, own: IpAddr) -> io::Result<Socket> {
@@ -138,18 +153,8 @@ fn in_turn(next: &AtomicU32, ports: &Range<u16>) -> u16 {
 /// address, would not be the socket's, and the steering program knows such calls by their ends.
 pub async fn connect_app(namespace: &NetworkNamespace, to: SocketAddr, source: IpAddr) -> io::Result<TcpStream> {
     let spoofed = (source != to.ip()).then_some(source);
-    let mut tries = LAST_HOP_TRIES;
-    loop {
-        let attempt = match namespace.run(|| last_hop(to, spoofed)) {
-            Ok(socket) => connect(socket, to).await,
-            Err(error) => Err(error),
-        };
-        tries -= 1;
-        match attempt {
-            Err(error) if tries > 0 && spoofed.is_some() && is_port_taken(&error) => {}
-            done => return done,
-        }
-    }
+    let tries = if spoofed.is_some() { LAST_HOP_TRIES } else { 1 };
+    connect_with_any_port(namespace, to, tries, || last_hop(to, spoofed)).await
 }
 
 fn last_hop(to: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
