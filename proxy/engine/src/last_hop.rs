@@ -9,6 +9,7 @@ use crate::{
     sockets::connect_app,
     state::{State, Workload},
     tally::Effect,
+    trial,
     worker::Context,
 };
 use std::{
@@ -30,6 +31,9 @@ pub fn admit(context: &Context, pod: &Pod, mesh: &Mesh, arrival: Arrival) -> Res
         false => Effect::Refused,
     };
     context.ledger.tally.count(verdict.policy.as_deref(), effect);
+    if let Some(trial) = &verdict.trial {
+        trial::note(&context.ledger, trial, &arrival);
+    }
     match verdict.is_allowed {
         true => Ok(context.docket.guard_arrival(pod, workload, arrival)),
         false => Err(Failure::new(Flag::Deny, verdict.reason)),

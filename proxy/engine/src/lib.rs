@@ -34,6 +34,7 @@ mod sockets;
 mod sockets_open;
 mod tally;
 mod tls;
+mod trial;
 mod tunnel;
 mod wire;
 mod worker;

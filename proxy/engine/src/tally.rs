@@ -22,19 +22,33 @@ pub enum Effect {
     Refused,
     /// An open connection was ended.
     Cut,
+    /// A connection was not let in; a dry run would have let it in.
+    WouldAllow,
+    /// A connection was let in; a dry run would not have.
+    WouldRefuse,
 }
 
 impl Effect {
+    const ALL: [Effect; 5] = [
+        Self::Allowed,
+        Self::Refused,
+        Self::Cut,
+        Self::WouldAllow,
+        Self::WouldRefuse,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
             Self::Refused => "refused",
             Self::Cut => "cut",
+            Self::WouldAllow => "would-allow",
+            Self::WouldRefuse => "would-refuse",
         }
     }
 }
 
-type Counts = [u64; 3];
+type Counts = [u64; Effect::ALL.len()];
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -73,7 +87,7 @@ pub struct Row {
 impl Row {
     /// (policy, effect, count); what never happened is left out.
     pub fn effects(&self) -> impl Iterator<Item = (String, &'static str, u64)> {
-        let effects = [Effect::Allowed, Effect::Refused, Effect::Cut].into_iter();
+        let effects = Effect::ALL.into_iter();
         let counted = effects.map(|effect| (self.policy.clone(), effect.as_str(), self.counts[effect as usize]));
         counted.filter(|(_, _, count)| *count > 0)
     }
@@ -135,10 +149,12 @@ mod tests {
         workers[1].count(Some("shop/a"), Effect::Allowed);
         workers[1].count(Some("shop/a"), Effect::Cut);
         workers[1].count(None, Effect::Refused);
+        workers[0].count(Some("shop/b"), Effect::WouldRefuse);
         let expected = [
             ("none".to_owned(), "refused", 1),
             ("shop/a".to_owned(), "allowed", 2),
             ("shop/a".to_owned(), "cut", 1),
+            ("shop/b".to_owned(), "would-refuse", 1),
         ];
         assert_eq!(effects(&report(workers.iter(), Instant::now())), expected);
     }
