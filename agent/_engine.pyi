@@ -98,8 +98,9 @@ class Engine:
         """How often each policy decided: (policy, effect, count), sorted.
 
         The effects are "allowed" and "refused" for connections that came, "cut" for open ones that a
-        change ended. The policy is "none" where it was the lack of one that decided. Policies that are
-        gone leave as rows of metrics() do.
+        change ended; "would-allow" and "would-refuse" for those of which the dry-run policies would have
+        made the other thing. The policy is "none" where it was the lack of one that decided. Policies that
+        are gone leave as rows of metrics() do.
         """
 
     def explain_arrival(self, destination: str, *, source: str | None = None, source_ip: str) -> str:

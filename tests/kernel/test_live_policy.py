@@ -50,9 +50,13 @@ class World:
         accepted.settimeout(5)
         return tunnel, stream, accepted
 
-    def deny(self, account: str) -> None:
+    def deny(self, account: str, *, dry_run: bool = False) -> None:
         policy = authorization_pb2.Authorization(
-            name="no", namespace="shop", scope="NAMESPACE", action=authorization_pb2.Action.Value("DENY")
+            name="no",
+            namespace="shop",
+            scope="NAMESPACE",
+            action=authorization_pb2.Action.Value("DENY"),
+            dry_run=dry_run,
         )
         match = policy.rules.add().clauses.add().matches.add()
         match.principals.add().exact = f"cluster.local/ns/shop/sa/{account}"
@@ -116,14 +120,18 @@ def test_a_policy_cuts_the_open_stream_that_it_denies_within_a_second_and_no_oth
     failed = {labels["response_flags"]: row for labels, *row in world.engine.metrics() if row[2]}
     assert failed["DENY"][1:3] == [1, 1]
     world.engine.close()
-    assert "connection closed due to policy change: explicitly denied by: shop/no" in capfd.readouterr().out
+    reason = "explicitly denied by: shop/no (rule 0: source.principals)"
+    assert f"connection closed due to policy change: {reason}" in capfd.readouterr().out
 
 
 def test_the_engine_explains_what_it_would_decide(world: World) -> None:
     world.deny("front")
     source = "spiffe://cluster.local/ns/shop/sa/front"
     arrival = json.loads(world.engine.explain_arrival(f"{ADDRESS}:{PORT}", source=source, source_ip="10.99.0.2"))
-    assert (arrival["allowed"], arrival["policy"], arrival["rule"]) == (False, "shop/no", 0)
+    decided = (arrival["allowed"], arrival["policy"], arrival["rule"], arrival["field"])
+    assert decided == (False, "shop/no", 0, "source.principals")
+    other = json.loads(world.engine.explain_arrival(f"{ADDRESS}:{PORT}", source_ip="10.99.0.2"))
+    assert other["considered"][0]["lack"] == "source.principals needs an identity, and the client has none"
     departure = json.loads(world.engine.explain_departure("1", "192.0.2.1:80"))
     assert (departure["route"], departure["target"]) == ("direct", "192.0.2.1:80")
     with pytest.raises(EngineError, match="destination: "):
@@ -138,3 +146,21 @@ def test_a_stream_that_a_policy_denies_is_refused_from_then_on(world: World) -> 
     with Tunnel(sock, credentials(world.authority, Identity("shop", "front"))) as tunnel:
         assert tunnel.connect(f"{ADDRESS}:{PORT}")[1] == 401
     assert world.engine.policy_counts() == [("shop/no", "refused", 1)]
+
+
+def test_a_dry_run_lets_the_stream_in_and_says_that_it_would_not(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.deny("front", dry_run=True)
+    tunnel, stream, app = world.stream("front")
+    with tunnel, app:
+        app.sendall(b"hello")
+        app.shutdown(socket.SHUT_WR)
+        assert tunnel.exchange(stream, b"") == b"hello"
+    assert world.engine.policy_counts() == [("none", "allowed", 1), ("shop/no", "would-refuse", 1)]
+    source = "spiffe://cluster.local/ns/shop/sa/front"
+    arrival = json.loads(world.engine.explain_arrival(f"{ADDRESS}:{PORT}", source=source, source_ip="10.99.0.2"))
+    assert (arrival["allowed"], arrival["trial"]) == (True, {"allowed": False, "policy": "shop/no"})
+    world.engine.close()
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "\tdry run\t" in line]
+    assert line.endswith(f'dst.addr={ADDRESS}:{PORT} effect="would-refuse" policy="shop/no"')

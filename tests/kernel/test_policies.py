@@ -16,6 +16,11 @@ EXAMPLES = ROOT / "examples" / "policies"
 OUTSIDE = "outside/client"
 URL = "http://web.shop/"
 ALLOW_FRONTEND = (EXAMPLES / "allow-frontend.yaml").read_text()
+DENIED = "explicitly denied by: shop/deny-plain (rule 0: source.notPrincipals)"
+NEAREST = (
+    "allow policies exist, but none allowed (shop/allow-frontend; nearest: shop/allow-frontend rule 0: "
+    "source.principals needs an identity, and the client has none)"
+)
 ALLOW_READ = """\
 apiVersion: security.istio.io/v1beta1
 kind: AuthorizationPolicy
@@ -77,14 +82,17 @@ def test_a_policy_lets_in_the_frontend_and_refuses_the_client_outside(mesh: Mesh
         until("the client outside is refused", lambda: not lets_in(mesh, OUTSIDE), timeout=5)
         assert lets_in(mesh, "shop/frontend")
         until("its status says so", lambda: accepted(mesh, "shop_allow-frontend") == ("True", "Accepted"))
-        until("the log says why", lambda: refused_for(mesh, "allow policies exist, but none allowed"))
+        until("the log says why", lambda: refused_for(mesh, NEAREST))
 
 
 def test_a_denial_names_its_policy_in_the_access_log(mesh: Mesh) -> None:
     with in_force(mesh, DENY_PLAIN):
         until("the client outside is refused", lambda: not lets_in(mesh, OUTSIDE), timeout=5)
         assert lets_in(mesh, "shop/frontend")
-        until("the log names it", lambda: refused_for(mesh, "explicitly denied by: shop/deny-plain"))
+        until(
+            "the log names it",
+            lambda: refused_for(mesh, DENIED),
+        )
 
 
 @pytest.mark.parametrize("namespace", ["shop", "istio-system"])
