@@ -939,4 +939,68 @@ fn a_dry_run_says_what_it_would_have_changed() {
     }
 }
 
+/// Policies "shop/p00" and so on that workloads have to list; none of their rules can be looked up.
+fn selected(number: usize) -> wire::Authorization {
+    let elsewhere = wire::Match {
+        not_source_ips: prefix("10.0.0.9", 32),
+        not_destination_ports: vec![number as u32 + 8000],
+        ..Default::default()
+    };
+    let other = wire::Match {
+        not_destination_ports: vec![number as u32 + 8000],
+        ..Default::default()
+    };
+    wire::Authorization {
+        scope: wire::Scope::WorkloadSelector.into(),
+        ..a_policy(
+            &format!("p{number:02}"),
+            wire::Action::Deny,
+            [when(elsewhere), when(other)].concat(),
+        )
+    }
+}
+
+#[test]
+fn of_many_policies_that_others_list_only_a_workloads_own_are_held_against_it() {
+    for (listed, decides) in [
+        (vec![], None),
+        (vec!["shop/p80"], None), // denies all but the port 8080
+        (vec!["shop/p80", "shop/p98", "shop/p97"], Some("shop/p97")),
+        (vec!["shop/p81", "shop/p80", "shop/p11", "shop/p12"], Some("shop/p11")),
+    ] {
+        let store = a_mesh(&listed);
+        for number in 0..99 {
+            assert_eq!(store.put_policy(selected(number)), []);
+        }
+        let verdict = judged(&store, Some(CALLER));
+        assert_eq!(
+            (verdict.policy.as_deref(), verdict.rule),
+            (decides, decides.map(|_| 1)),
+            "{listed:?}"
+        );
+    }
+}
+
+#[test]
+fn a_change_that_a_workload_does_not_feel_leaves_what_is_known_of_its_policies() {
+    let store = a_mesh(&["shop/p01"]);
+    store.put_policy(selected(1));
+    let known = || store.load().policies().standing(&web(&store));
+    let first = known();
+    store.put_policy(wire::Authorization {
+        rules: vec![],
+        ..selected(1)
+    });
+    assert!(Arc::ptr_eq(&first, &known()));
+    assert!(
+        judged(&store, None).is_allowed,
+        "the new rules are in force nevertheless"
+    );
+    store.put_policy(wire::Authorization {
+        action: wire::Action::Allow.into(),
+        ..selected(1)
+    });
+    assert!(!Arc::ptr_eq(&first, &known()));
+}
+
 mod oracle;
