@@ -138,6 +138,11 @@ impl Policies {
         names.iter().filter_map(|name| self.understood(name).cloned()).collect()
     }
 
+    /// The names of all, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.values().map(|entry| &**entry.key())
+    }
+
     /// All entries in the order of their names.
     pub fn entries(&self) -> Vec<&Entry> {
         let mut entries: Vec<_> = self.entries.values().collect();

@@ -41,7 +41,7 @@ impl Engine {
         let rows = tally::report(workers(), Instant::now());
         if rows.iter().any(tally::Row::is_stale) {
             let state = self.shared.store.load();
-            let named: BTreeSet<&str> = state.policies().entries().map(|(name, _)| name).collect();
+            let named: BTreeSet<&str> = state.policies().names().collect();
             let stale = rows
                 .iter()
                 .filter(|row| row.is_stale() && !named.contains(&*row.policy));
