@@ -141,7 +141,7 @@ def _meshes(draw: st.DrawFn) -> Mesh:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    found = Engine(1, access_log="off")
+    found = Engine(1)
     yield found
     found.close()
 
