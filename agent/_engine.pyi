@@ -21,8 +21,13 @@ class Engine:
         cluster: str = "Kubernetes",
         node: str = "",
         access_log: str = "plain",
+        most_connections: int = 65536,
     ) -> Engine:
-        """`workers` threads; access log lines ("plain" or "json") go to standard output."""
+        """`workers` threads; access log lines ("plain" or "json") go to standard output.
+
+        All pods together may hold `most_connections`, inbound and outbound. Once three quarters are
+        taken, those that have more than an even share get no more.
+        """
 
     def add_pod(self, uid: str, name: str, namespace: str, service_account: str, netns: int) -> None:
         """Returns once all three listeners in the pod accept connections.

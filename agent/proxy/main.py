@@ -39,9 +39,8 @@ logger = logging.getLogger(__name__)
 @click.command()
 def proxy() -> None:
     """Carry the traffic of this node's enrolled pods."""
-    settings = Settings.parse(os.environ, cores=os.cpu_count() or 1)
+    settings = Settings.parse(os.environ, cores=os.cpu_count() or 1, descriptors=_allow_many_descriptors())
     logs.set_up(settings.log_format, settings.log_level)
-    _allow_many_descriptors()
     asyncio.run(_run(settings))
 
 
@@ -116,6 +115,7 @@ def _engine(settings: Settings) -> Iterator[Engine]:
         cluster=settings.cluster,
         node=settings.node,
         access_log=settings.log_format,
+        most_connections=settings.most_connections,
     )
     try:
         yield engine
@@ -123,7 +123,8 @@ def _engine(settings: Settings) -> Iterator[Engine]:
         engine.close()
 
 
-def _allow_many_descriptors() -> None:
-    """Every connection takes two, every pod five: use all that the system grants."""
+def _allow_many_descriptors() -> int:
+    """Use all that the system grants: every connection takes two, every pod five. Returns how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

@@ -15,6 +15,9 @@ from agent.wire import DEFAULT_CLUSTER, DEFAULT_TRUST_DOMAIN, DISCOVERY_HOST, DI
 _SECRETS = "./var/run/secrets"
 _ROOT = f"{_SECRETS}/istio/root-cert.pem"
 _TOKEN = f"{_SECRETS}/tokens/istio-token"
+_MOST_CONNECTIONS = 10_000_000
+_DEFAULT_CONNECTIONS = 65_536
+_OTHER_DESCRIPTORS = 4096  # listeners and namespaces of 512 pods, admin ports, discovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,16 @@ class Settings:
             unset="a quarter of the cores, at least 2",
         ),
     ]
+    most_connections: Annotated[
+        int,
+        Variable(
+            "WEFT_MOST_CONNECTIONS",
+            "Connections that the node's pods may hold at a time. Once three quarters are taken, pods that have more "
+            "than an even share are refused more.",
+            f"1 to {_MOST_CONNECTIONS}",
+            unset=f"{_DEFAULT_CONNECTIONS}, or as many as there are descriptors for",
+        ),
+    ]
     saved_state: Annotated[
         Path | None,
         Variable(
@@ -116,8 +129,11 @@ class Settings:
     log_level: Annotated[str, logs.LEVEL]
 
     @classmethod
-    def parse(cls, environment: Environment, *, cores: int) -> Settings:
-        """Raises ConfigError for a value that cannot be used. `cores` sets the default number of workers."""
+    def parse(cls, environment: Environment, *, cores: int, descriptors: int) -> Settings:
+        """Raises ConfigError for a value that cannot be used.
+
+        cores: sets the default number of workers. descriptors: how many the process may have open.
+        """
         saved_state = environment.get("WEFT_PROXY_STATE", "")
         default_address = f"{DISCOVERY_HOST}:{DISCOVERY_PORT}"
         return cls(
@@ -136,6 +152,9 @@ class Settings:
             workers=config.integer(
                 environment, "ZTUNNEL_WORKER_THREADS", max(2, math.ceil(cores / 4)), least=1, most=1024
             ),
+            most_connections=config.integer(
+                environment, "WEFT_MOST_CONNECTIONS", _connections(descriptors), least=1, most=_MOST_CONNECTIONS
+            ),
             saved_state=Path(saved_state) if saved_state else None,
             log_format=config.choice(environment, "LOG_FORMAT", "plain", logs.FORMATS),
             log_level=config.choice(environment, "LOG_LEVEL", "INFO", logs.LEVELS),
@@ -148,6 +167,11 @@ def _server(environment: Environment, prefix: str, default_address: str) -> Serv
         server_name=environment.get(f"ALT_{prefix}_HOSTNAME") or DISCOVERY_HOST,
         root=config.path(environment, f"{prefix}_ROOT_CA", _ROOT),
     )
+
+
+def _connections(descriptors: int) -> int:
+    """Those of a connection are two; the rest of the process has a part of its own."""
+    return max(1, min(_DEFAULT_CONNECTIONS, (descriptors - _OTHER_DESCRIPTORS) // 2))
 
 
 def _certificate_seconds(environment: Environment) -> float:

@@ -17,7 +17,7 @@ Parse = Callable[[Mapping[str, str]], Any]
 
 PROCESSES: dict[str, tuple[type[Any], Parse]] = {
     "node": (node_settings.Settings, node_settings.Settings.parse),
-    "proxy": (proxy_settings.Settings, lambda found: proxy_settings.Settings.parse(found, cores=2)),
+    "proxy": (proxy_settings.Settings, lambda found: proxy_settings.Settings.parse(found, cores=2, descriptors=20_000)),
     "controller": (controller_settings.Settings, controller_settings.Settings.parse),
 }
 

@@ -5,6 +5,7 @@ mod counted;
 use crate::{
     acceptor::{Acceptor, Listeners},
     access_log::{AccessLog, Format, Writer},
+    budget::Budget,
     catalogue::Catalogue,
     certificates::{Certificates, Credentials},
     connection::{Ledger, OpenCount},
@@ -46,6 +47,8 @@ pub struct Settings {
     /// The name of our node.
     pub node: String,
     pub access_log: Format,
+    /// Connections that all pods together may hold.
+    pub most_connections: usize,
 }
 
 /// Moves the bytes of the pods that it is given. Its threads start with it and end with `close`.
@@ -58,6 +61,7 @@ pub struct Engine {
     log: AccessLog,
     catalogue: Arc<Catalogue>,
     open: Arc<OpenCount>,
+    budget: Arc<Budget>,
     pods: Mutex<Pods>,
     /// Aborts every connection, then ends the threads.
     aborted: CancellationToken,
@@ -68,6 +72,9 @@ impl Engine {
     pub fn start(settings: Settings, log_output: Box<dyn Write + Send>) -> Result<Self, Error> {
         if settings.workers == 0 {
             return Err(Error::Settings("workers is 0, at least 1 is needed".into()));
+        }
+        if settings.most_connections == 0 {
+            return Err(Error::Settings("most_connections is 0, at least 1 is needed".into()));
         }
         let (writer, log) = Writer::start(settings.access_log, log_output)?;
         let (open, stop) = (Arc::new(OpenCount::default()), CancellationToken::new());
@@ -85,6 +92,7 @@ impl Engine {
         let acceptor = Acceptor::start(jobs, stop.clone())?;
         let (pods, aborted) = (Mutex::default(), CancellationToken::new());
         Ok(Self {
+            budget: Budget::new(settings.most_connections),
             settings,
             shared,
             acceptor,
@@ -121,6 +129,7 @@ impl Engine {
             namespace: namespace.to_owned(),
             identity,
             netns,
+            share: self.budget.share(),
             handshakes: Handshakes::default(),
             draining: CancellationToken::new(),
             aborted: self.aborted.child_token(),

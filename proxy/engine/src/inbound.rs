@@ -68,7 +68,7 @@ pub async fn serve(context: Rc<Context>, pod: Arc<Pod>, tcp: TcpStream) {
             )
             .await
         }
-        Err(failure) => note(&context, &pod, address, local, failure),
+        Err(failure) => note(&context, &pod, address, local, None, failure),
     }
 }
 
@@ -83,8 +83,15 @@ fn too_many() -> Failure {
     )
 }
 
-/// A tunnel that did not come about is a failed connection in the books too.
-fn note(context: &Context, pod: &Pod, address: SocketAddr, local: SocketAddr, failure: Failure) {
+/// A tunnel that did not come about, or broke the rules, is a failed connection in the books too.
+fn note(
+    context: &Context,
+    pod: &Pod,
+    address: SocketAddr,
+    local: SocketAddr,
+    identity: Option<Identity>,
+    failure: Failure,
+) {
     let mesh = context.shared.know(pod);
     let description = Description {
         direction: Direction::Inbound,
@@ -93,8 +100,8 @@ fn note(context: &Context, pod: &Pod, address: SocketAddr, local: SocketAddr, fa
             address,
             workload: mesh
                 .as_ref()
-                .and_then(|(state, _)| known_client(state, address.ip(), None)),
-            identity: None,
+                .and_then(|(state, _)| known_client(state, address.ip(), identity.as_ref())),
+            identity,
         },
         destination: End {
             address: local,
@@ -150,7 +157,16 @@ async fn answer(context: Rc<Context>, pod: Arc<Pod>, mut server: Server, peer: P
                     let stream = stream(context.clone(), pod.clone(), peer.clone(), request, respond);
                     tokio::task::spawn_local(stream);
                 }
-                Some(Err(_)) | None => return, // the streams learn of it themselves
+                // The streams learn of it themselves. What the client did wrong is for the books.
+                Some(Err(error)) if error.is_library() => return note(
+                    &context,
+                    &pod,
+                    peer.address,
+                    peer.local,
+                    Some(peer.identity.clone()),
+                    Failure::new(Flag::H2HandshakeFailure, format!("HTTP/2 with the client: {error}")),
+                ),
+                Some(Err(_)) | None => return,
             },
             () = leaving(&pod, expiry.as_mut()), if !is_leaving => {
                 is_leaving = true;
@@ -180,10 +196,16 @@ async fn stream(
 ) {
     let mesh = context.shared.mesh_with(&pod).await;
     let target = hbone::target(request.method(), request.uri());
+    let place = pod.share.take().map_err(crowded);
     let description = describe(&pod, &peer, target.as_ref().ok().copied(), mesh.as_ref());
     let connection = Connection::open(&context.ledger, description);
     let app = match target
         .map_err(Refused::from)
+        .and_then(|target| {
+            place
+                .as_ref()
+                .map_or_else(|crowded| Err(crowded.clone()), |_| Ok(target))
+        })
         .and_then(|target| checked(&context, &pod, &peer, target, mesh))
     {
         Ok((app, own, mut guard)) => dial_while_wanted(&pod, app, &peer, &mut respond, &mut guard)
@@ -240,6 +262,10 @@ fn unavailable(failure: Failure) -> Refused {
         Flag::Deny => (StatusCode::UNAUTHORIZED, failure),
         _ => (StatusCode::SERVICE_UNAVAILABLE, failure),
     }
+}
+
+fn crowded(reason: String) -> Refused {
+    (StatusCode::SERVICE_UNAVAILABLE, Failure::new(Flag::Deny, reason))
 }
 
 fn bare(status: StatusCode) -> Response<()> {

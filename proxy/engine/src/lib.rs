@@ -8,11 +8,13 @@
 
 mod acceptor;
 pub mod access_log;
+mod budget;
 mod catalogue;
 mod census;
 mod certificates;
 mod clock;
 mod connection;
+mod crowded;
 mod description;
 mod docket;
 pub mod durations;

@@ -1,6 +1,7 @@
 //! A pod that the engine serves.
 
 use crate::{
+    budget::Share,
     certificates::Certificates,
     handshakes::Handshakes,
     identity::Identity,
@@ -22,6 +23,8 @@ pub struct Pod {
     pub namespace: String,
     pub identity: Identity,
     pub netns: NetworkNamespace,
+    /// Of what all pods may hold.
+    pub share: Arc<Share>,
     /// Clients that have not shown yet who they are.
     pub handshakes: Handshakes,
     /// No new connections; tunnels close when they are unused.

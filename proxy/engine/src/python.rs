@@ -43,6 +43,7 @@ impl Engine {
         cluster = "Kubernetes",
         node = "",
         access_log = "plain",
+        most_connections = 65536,
     ))]
     fn new(
         py: Python<'_>,
@@ -51,6 +52,7 @@ impl Engine {
         cluster: &str,
         node: &str,
         access_log: &str,
+        most_connections: usize,
     ) -> PyResult<Self> {
         let settings = Settings {
             workers,
@@ -58,6 +60,7 @@ impl Engine {
             cluster: cluster.to_owned(),
             node: node.to_owned(),
             access_log: access_log.parse()?,
+            most_connections,
         };
         let inner = py.detach(|| Inner::start(settings, Box::new(std::io::stdout())))?;
         Ok(Self { inner })

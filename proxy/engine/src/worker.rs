@@ -4,6 +4,7 @@
 
 use crate::{
     connection::Ledger,
+    crowded,
     description::Direction,
     docket::Docket,
     error::Error,
@@ -155,8 +156,13 @@ fn begin(context: &Rc<Context>, job: Job) {
     let Ok(accepted) = TcpStream::from_std(accepted) else {
         return;
     };
+    let place = match pod.share.take() {
+        Ok(place) => place,
+        Err(reason) => return crowded::refuse(context, &pod, entrance, &accepted, reason),
+    };
     let (context, ledger) = (context.clone(), context.ledger.clone());
     tokio::task::spawn_local(async move {
+        let _place = place;
         let _open = ledger.sockets.hold(entrance.direction());
         match entrance {
             Entrance::Outbound => outbound::serve(context, pod, accepted, accepted_at).await,

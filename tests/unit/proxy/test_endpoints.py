@@ -16,7 +16,7 @@ from agent.proxy.readiness import DISCOVERY, HANDOVER, Readiness
 from agent.proxy.settings import Settings
 from tests.support.proxy import IDENTITY, FakeAuthority, FakeClock, FakeEngine
 
-SETTINGS = Settings.parse({"NODE_NAME": "node-1", "AUTH_TOKEN": "/run/token"}, cores=2)
+SETTINGS = Settings.parse({"NODE_NAME": "node-1", "AUTH_TOKEN": "/run/token"}, cores=2, descriptors=20_000)
 
 
 @pytest.fixture(autouse=True)

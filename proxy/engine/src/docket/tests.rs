@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 fn web() -> Pod {
     let own = File::open("/proc/self/ns/net").unwrap();
     Pod {
+        share: crate::budget::Budget::new(1).share(),
         uid: "web-1".into(),
         name: "web".to_owned(),
         namespace: "shop".to_owned(),
