@@ -1,16 +1,29 @@
-"""A small HTTP server for admin, metrics and health endpoints."""
+"""A small HTTP server for admin, metrics and health endpoints.
+
+Whoever reaches the port may call, so a server holds few connections: one too many ends the
+oldest, never the newest. A scrape is over in milliseconds; what is old is silent, slow, or idle.
+Otherwise a few thousand silent callers would take all of the process's descriptors, and in the
+node proxy those are what connections of pods need too.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from agent.errors import UnavailableError
+
+MOST_CONNECTIONS: Final = 64
+_BACKLOG: Final = 256  # so many more may be accepted before the oldest end
+_SETTLE_SECONDS: Final = 0.1
+_KEEP_ALIVE_SECONDS: Final = 75.0
 
 
 @contextlib.asynccontextmanager
@@ -19,23 +32,30 @@ async def serving(
     *,
     host: str | None,
     port: int,
+    dropped: Callable[[], object],
     tls: ssl.SSLContext | None = None,
     longest_request: int = 64 * 1024,
 ) -> AsyncIterator[None]:
     """Answer HTTP while the block runs; `host` None is every address. A handler's error is a 500 and a log line.
 
-    longest_request: bytes of a body; a longer one gets 413. Raises UnavailableError when the port is taken.
+    dropped: called for each connection that is ended because newer ones came. longest_request: bytes of a
+    body; a longer one gets 413. Raises UnavailableError when the port is taken.
     """
     app = web.Application(client_max_size=longest_request)
     app.add_routes(routes)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, keepalive_timeout=_KEEP_ALIVE_SECONDS)
     await runner.setup()
     try:
+        assert runner.server is not None, "a runner without its server"
+        entrance = _entrance(runner.server, dropped)
         try:
-            await web.TCPSite(runner, host, port, reuse_port=False, ssl_context=tls).start()
+            listening = await asyncio.get_running_loop().create_server(entrance, host, port, backlog=_BACKLOG, ssl=tls)
         except OSError as exc:
             raise UnavailableError(f"cannot listen on {host or '*'}:{port}: {exc.strerror}") from exc
-        yield
+        try:
+            yield
+        finally:
+            listening.close()
     finally:
         await runner.cleanup()
 
@@ -67,3 +87,23 @@ def _guarded(handler: Handler) -> Handler:
         return await handler(request)
 
     return answer
+
+
+def _entrance(server: web.Server, dropped: Callable[[], object]) -> Callable[[], asyncio.Protocol]:
+    loop = asyncio.get_running_loop()
+
+    def end_oldest(left: int) -> None:
+        for oldest in server.connections[:-left]:
+            transport = oldest.transport
+            if isinstance(transport, asyncio.Transport) and not transport.is_closing():
+                # Not close(): that waits until a peer that does not read has read everything.
+                transport.abort()
+                dropped()
+
+    def enter() -> asyncio.Protocol:
+        end_oldest(MOST_CONNECTIONS - 1)
+        # Those that came at the same time are among the server's connections only a little later.
+        loop.call_later(_SETTLE_SECONDS, end_oldest, MOST_CONNECTIONS)
+        return server()
+
+    return enter

@@ -19,6 +19,12 @@ from prometheus_client.registry import Collector
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+def _dropped_callers(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "weft_admin_connections_dropped", "HTTP connections ended because newer ones came", registry=registry
+    )
+
+
 class ControllerMetrics:
     """The controller's. Types are type URLs; there are only the few that it serves."""
 
@@ -59,6 +65,12 @@ class ControllerMetrics:
         self.malformed_reviews = Counter(
             "galley_validation_http_error", "Requests to admission that were no review", registry=registry
         )
+        self.superseded = Counter(
+            "weft_controller_streams_superseded",
+            "Discovery streams ended because their caller opened newer ones",
+            registry=registry,
+        )
+        self.dropped_callers = _dropped_callers(registry)
 
 
 class NodeMetrics:
@@ -73,6 +85,12 @@ class NodeMetrics:
         self.pending_pods = Gauge(
             "weft_pending_pods", "Pods that are not where they belong yet", ["reason"], registry=registry
         )
+        self.strangers = Counter(
+            "weft_handover_strangers",
+            "Callers of the hand-over socket that were turned away, or broke its protocol",
+            registry=registry,
+        )
+        self.dropped_callers = _dropped_callers(registry)
 
 
 class RedirectionCollector(Collector):
@@ -253,3 +271,4 @@ class ProxyMetrics:
         self.terminations = Counter(
             "istio_xds_connection_terminations", "Discovery streams that ended", ["reason"], registry=registry
         )
+        self.dropped_callers = _dropped_callers(registry)

@@ -65,7 +65,7 @@ async def run(settings: Settings) -> None:
     routes = [*endpoints.routes(), *pages.routes()]
     with _stop_signals() as stop, _first_error():
         async with (
-            admin.serving(routes, host=None, port=wire.DEBUG_PORT),
+            admin.serving(routes, host=None, port=wire.DEBUG_PORT, dropped=metrics.dropped_callers.inc),
             server.serving(services, credentials, wire.DISCOVERY_PORT),
             webhook.serving(webhook.Webhook(metrics), server.ServerCertificate(authority), wire.WEBHOOK_PORT),
             asyncio.TaskGroup() as tasks,

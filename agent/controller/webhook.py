@@ -30,6 +30,7 @@ class Webhook:
 
     def __init__(self, metrics: ControllerMetrics) -> None:
         self._metrics = metrics
+        self.dropped = metrics.dropped_callers.inc
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post(admission.PATH, self._validate), web.get("/readyz", self._ready)]
@@ -64,7 +65,9 @@ async def serving(webhook: Webhook, certificate: ServerCertificate, port: int) -
     take(context, certificate)
     renewing = asyncio.create_task(_renew(context, certificate))
     try:
-        async with admin.serving(webhook.routes(), host=None, port=port, tls=context, longest_request=LONGEST_REVIEW):
+        async with admin.serving(
+            webhook.routes(), host=None, port=port, dropped=webhook.dropped, tls=context, longest_request=LONGEST_REVIEW
+        ):
             yield
     finally:
         renewing.cancel()

@@ -77,9 +77,11 @@ async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: 
         registry = CollectorRegistry()
         measures = metrics.NodeMetrics(registry)
         registry.register(metrics.RedirectionCollector(kernel.counts))
-        await stack.enter_async_context(admin.serving(_health(ready), host=None, port=wire.NODE_HEALTH_PORT))
         routes = [*_metrics(registry), *_pods(ready, lambda: _pod_rows(watch.inventory, settings.node, enrolments))]
-        await stack.enter_async_context(admin.serving(routes, host=None, port=wire.DEBUG_PORT))
+        for pages, port in ((_health(ready), wire.NODE_HEALTH_PORT), (routes, wire.DEBUG_PORT)):
+            await stack.enter_async_context(
+                admin.serving(pages, host=None, port=port, dropped=measures.dropped_callers.inc)
+            )
         proxies = Proxies(kernel, lambda pid: proxy_cgroup(pid, enrolments.uids), measures)
         steps = Steps(
             kernel,

@@ -84,10 +84,11 @@ async def _serve(settings: Settings, engine: Engine, stop: asyncio.Event) -> Non
     )
     pages = Admin(engine, certificates.statuses, settings, version, stop.set)
     report = Report(engine, discovery, certificates.statuses, readiness, version, time.time())
+    answering = functools.partial(admin.serving, dropped=metrics.dropped_callers.inc)
     async with (
-        admin.serving(readiness_routes(readiness), host=None, port=READINESS_PORT),
-        admin.serving(metrics_routes(registry), host=None, port=METRICS_PORT),
-        admin.serving([*pages.routes(), *report.routes()], host="127.0.0.1", port=ADMIN_PORT),
+        answering(readiness_routes(readiness), host=None, port=READINESS_PORT),
+        answering(metrics_routes(registry), host=None, port=METRICS_PORT),
+        answering([*pages.routes(), *report.routes()], host="127.0.0.1", port=ADMIN_PORT),
         asyncio.TaskGroup() as tasks,
     ):
         logger.info("node proxy is up", extra={"version": version, "workers": settings.workers})
