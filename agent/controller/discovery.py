@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections import defaultdict, deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
+from typing import Final
 
 from envoy.service.discovery.v3 import discovery_pb2
 
 from agent.controller.auth import Caller
 from agent.controller.resources import Catalogue, Resource
 from agent.controller.xds import TYPES, Session
-from agent.errors import ProtocolError
+from agent.errors import ProtocolError, UnavailableError
 from agent.metrics import ControllerMetrics
 
 logger = logging.getLogger(__name__)
@@ -21,12 +24,18 @@ Requests = AsyncIterable[discovery_pb2.DeltaDiscoveryRequest]
 Write = Callable[[bytes], Awaitable[None]]
 
 
+# A node proxy has one stream, and for a while two: while another takes its place, or after the
+# network broke unseen. Each may hold a copy of all that is published, for as long as its reader is slow.
+MOST_STREAMS: Final = 4
+
+
 class Discovery:
     """Every connected proxy, and what they can ask for. Lives in one event loop."""
 
     def __init__(self, metrics: ControllerMetrics) -> None:
         self.catalogues = {type_url: Catalogue(type_url) for type_url in TYPES}
         self.sessions: set[Session] = set()
+        self._streams: defaultdict[Caller, deque[asyncio.Event]] = defaultdict(deque)  # the oldest first
         self._metrics = metrics
 
     def publish(self, type_url: str, changed: Iterable[Resource], removed: Iterable[str]) -> None:
@@ -55,8 +64,30 @@ class Discovery:
 
         write: returns when the transport has taken the response; it sets the pace.
         peer: where the stream comes from, in gRPC's words.
-        Raises ProtocolError when the proxy asks for what is not served.
+        Raises ProtocolError when the proxy asks for what is not served, UnavailableError when its
+        caller has opened too many newer ones.
         """
+        with self._place(caller) as superseded:
+            await _unless(superseded, self._serve(caller, requests, write, peer))
+
+    @contextlib.contextmanager
+    def _place(self, caller: Caller) -> Iterator[asyncio.Event]:
+        """One of the caller's streams; the event is set when the caller has too many and this is the oldest."""
+        superseded = asyncio.Event()
+        streams = self._streams[caller]
+        if len(streams) >= MOST_STREAMS:
+            streams.popleft().set()
+            self._metrics.superseded.inc()
+        streams.append(superseded)
+        try:
+            yield superseded
+        finally:
+            if superseded in streams:
+                streams.remove(superseded)
+            if not streams and self._streams.get(caller) is streams:
+                del self._streams[caller]
+
+    async def _serve(self, caller: Caller, requests: Requests, write: Write, peer: str) -> None:
         session = Session(caller, self.catalogues, peer)
         self.sessions.add(session)
         self._metrics.connected_proxies.set(len(self.sessions))
@@ -102,3 +133,18 @@ class Discovery:
             "reason": request.error_detail.message,
         }
         logger.warning("a proxy rejected part of a response", extra=facts)
+
+
+async def _unless(superseded: asyncio.Event, serving: Coroutine[None, None, None]) -> None:
+    """Run it to its end, or until the event: then it is cancelled, wherever it waits."""
+    task = asyncio.ensure_future(serving)
+    end = asyncio.ensure_future(superseded.wait())
+    try:
+        await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise UnavailableError(f"more than {MOST_STREAMS} streams of one caller, and this was the oldest")
+        await task
+    finally:
+        for each in (task, end):
+            each.cancel()
+        await asyncio.gather(task, end, return_exceptions=True)

@@ -51,6 +51,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # node proxies ping every 10 to 30 s
+    ("grpc.max_connection_idle_ms", 60_000),  # nobody has a reason to stay without a call
     # Proxies come back with a fresh token, so a withdrawn one is of no use for longer than this.
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_age_grace_ms", 10_000),

@@ -7,14 +7,15 @@ from envoy.service.discovery.v3 import discovery_pb2
 from prometheus_client import CollectorRegistry
 
 from agent.controller.auth import Caller
-from agent.controller.discovery import Discovery
+from agent.controller.discovery import MOST_STREAMS, Discovery
 from agent.controller.resources import Resource, resource
-from agent.errors import ProtocolError
+from agent.errors import ProtocolError, UnavailableError
 from agent.metrics import ControllerMetrics
 from agent.proto import workload_pb2
 from agent.wire import ADDRESS_TYPE
 
 CALLER = Caller("istio-system", "weft-proxy", node="node-1")
+OTHER = Caller("istio-system", "weft-proxy", node="node-2")
 Request = discovery_pb2.DeltaDiscoveryRequest
 Response = discovery_pb2.DeltaDiscoveryResponse
 
@@ -130,4 +131,30 @@ async def test_a_stream_that_is_cut_leaves_nothing_behind(discovery: Discovery) 
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
+    assert discovery.sessions == set()
+
+
+async def test_too_many_streams_of_one_caller_end_the_oldest_even_one_that_does_not_read(
+    discovery: Discovery, registry: CollectorRegistry
+) -> None:
+    discovery.complete()
+    discovery.publish(ADDRESS_TYPE, [a_workload("a")], [])
+    streams = [FakeStream() for _ in range(MOST_STREAMS + 2)]
+    other = FakeStream()
+    bystander = asyncio.create_task(discovery.serve(OTHER, other.requests(), other.write))
+    serving = []
+    for each in streams:
+        each.is_clear.clear()
+        each.say(Request(type_url=ADDRESS_TYPE))
+        serving.append(asyncio.create_task(discovery.serve(CALLER, each.requests(), each.write)))
+    for oldest in serving[:2]:
+        with pytest.raises(UnavailableError, match="this was the oldest"):
+            await oldest
+    assert len(discovery.sessions) == MOST_STREAMS + 1
+    assert registry.get_sample_value("weft_controller_streams_superseded_total") == 2
+    other.say(Request(type_url=ADDRESS_TYPE))
+    assert (await other.heard.get()).type_url == ADDRESS_TYPE
+    for each in (*serving[2:], bystander):
+        each.cancel()
+    await asyncio.gather(*serving, bystander, return_exceptions=True)
     assert discovery.sessions == set()
