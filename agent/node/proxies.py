@@ -153,8 +153,12 @@ class Proxies:
             try:
                 process = os.pidfd_open(end.peer_process())
                 stack.callback(os.close, process)
-                cgroup = self._begin_exemption(end)
+                directory = self._cgroup_of(end.peer_process())
+                # Whoever does not know the protocol is no proxy, and nothing is exempt for its sake.
+                await end.hello()
+                cgroup = self._begin_exemption(directory)
             except (WeftError, OSError) as exc:
+                self._metrics.strangers.inc()
                 logger.error("a node proxy is turned away", extra={"reason": exc})
                 return
             await self._converse(end)
@@ -164,11 +168,10 @@ class Proxies:
             self._release(cgroup)
 
     async def _converse(self, end: AgentEnd) -> None:
-        """Until the proxy goes, or breaks the protocol."""
+        """From the snapshot until the proxy goes, or breaks the protocol."""
         connection = _Connection(end)
         reason: WeftError | None = None
         try:
-            await end.hello()
             await self._snapshot(connection)
             self._connections.append(connection)
             self._metrics.connected_proxies.set(len(self._connections))
@@ -176,6 +179,8 @@ class Proxies:
             await self._work(connection)
         except WeftError as exc:
             reason = exc
+            if isinstance(exc, ProtocolError):
+                self._metrics.strangers.inc()
             logger.info("node proxy disconnected", extra={"reason": exc})
         finally:
             if connection in self._connections:
@@ -194,8 +199,8 @@ class Proxies:
         finally:
             loop.remove_reader(process)
 
-    def _begin_exemption(self, end: AgentEnd) -> int:
-        number = self._exemptions.exempt(self._cgroup_of(end.peer_process()))
+    def _begin_exemption(self, cgroup: Path) -> int:
+        number = self._exemptions.exempt(cgroup)
         self._users[number] = self._users.get(number, 0) + 1
         return number
 
