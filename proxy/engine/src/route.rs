@@ -52,18 +52,22 @@ impl State {
     }
 
     /// The service that `ip` means to a client: an exact address before a range, unless the
-    /// address is a workload's own; of several, one of the client's namespace, then the longest
-    /// range, then the canonical one.
+    /// address is a workload's of another namespace, or, for a range, any workload's; of several,
+    /// one of the client's namespace, then the longest range, then the canonical one.
     fn service_at(&self, source: Option<&Workload>, ip: IpAddr) -> Option<&Arc<Service>> {
         let namespace = source.map(|workload| workload.namespace.as_str());
         let is_home = |service: &Service| namespace == Some(service.namespace.as_str());
+        // A namespace cannot take the traffic to a workload of another one by claiming its address.
+        let owners = self.claimants_of(ip);
+        let is_taken = |service: &Service| owners.iter().any(|owner| owner.namespace != service.namespace);
         let is_visible = |service: &&Arc<Service>| !service.is_namespace_private || is_home(service);
         // max_by_key keeps the last of equals; reversed, the first by name.
         let exact = self.services_at(ip).iter().rev().filter(is_visible);
+        let exact = exact.filter(|service| !is_taken(service));
         if let Some(service) = exact.max_by_key(|service| (is_home(service), service.is_canonical)) {
             return Some(service);
         }
-        if !self.claimants_of(ip).is_empty() {
+        if !owners.is_empty() {
             return None;
         }
         let ranged = self.ranged_services().iter().rev().filter(is_visible);

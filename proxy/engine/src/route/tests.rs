@@ -377,6 +377,26 @@ fn of_several_services_at_an_address_the_clients_own_comes_before_the_canonical_
 }
 
 #[test]
+fn a_service_takes_no_traffic_to_a_workload_of_another_namespace() {
+    let store = a_mesh(&[("a", "10.0.0.1")]);
+    let thief = |canonical| wire::Service {
+        namespace: "other".to_owned(),
+        hostname: "thief.example.com".to_owned(),
+        canonical,
+        ..a_service("thief", "10.0.0.1")
+    };
+    for canonical in [false, true] {
+        store.put(thief(canonical));
+        assert_eq!(told(route(&store, "10.0.0.1:80")), "hbone a 10.0.0.1:80");
+    }
+    store.put(wire::Workload {
+        namespace: "other".to_owned(),
+        ..endpoint_of("thief", a_pod("accomplice", "10.0.0.1"))
+    });
+    assert!(told(route(&store, "10.0.0.1:80")).contains("is claimed by both"));
+}
+
+#[test]
 fn an_address_that_two_claim_is_refused_and_both_are_named() {
     let store = a_mesh(&[("a", "10.0.0.1"), ("b", "10.0.0.1")]);
     let reason = format!(
