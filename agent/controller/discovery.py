@@ -67,8 +67,13 @@ class Discovery:
         Raises ProtocolError when the proxy asks for what is not served, UnavailableError when its
         caller has opened too many newer ones.
         """
-        with self._place(caller) as superseded:
-            await _unless(superseded, self._serve(caller, requests, write, peer))
+        session = Session(caller, self.catalogues, peer)
+        with self._place(caller) as superseded, self._counted(session):
+            await _first(self._answer(session, write), self._read(session, requests), superseded.wait())
+        if superseded.is_set():
+            raise UnavailableError(f"more than {MOST_STREAMS} streams of one caller, and this was the oldest")
+        if session.fault is not None:
+            raise session.fault
 
     @contextlib.contextmanager
     def _place(self, caller: Caller) -> Iterator[asyncio.Event]:
@@ -87,20 +92,15 @@ class Discovery:
             if not streams and self._streams.get(caller) is streams:
                 del self._streams[caller]
 
-    async def _serve(self, caller: Caller, requests: Requests, write: Write, peer: str) -> None:
-        session = Session(caller, self.catalogues, peer)
+    @contextlib.contextmanager
+    def _counted(self, session: Session) -> Iterator[None]:
         self.sessions.add(session)
         self._metrics.connected_proxies.set(len(self.sessions))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                reader = tasks.create_task(self._read(session, requests))
-                await self._answer(session, write)
-                reader.cancel()
+            yield
         finally:
             self.sessions.discard(session)
             self._metrics.connected_proxies.set(len(self.sessions))
-        if session.fault is not None:
-            raise session.fault
 
     async def _answer(self, session: Session, write: Write) -> None:
         while not session.is_closed:
@@ -135,16 +135,10 @@ class Discovery:
         logger.warning("a proxy rejected part of a response", extra=facts)
 
 
-async def _unless(superseded: asyncio.Event, serving: Coroutine[None, None, None]) -> None:
-    """Run it to its end, or until the event: then it is cancelled, wherever it waits."""
-    task = asyncio.ensure_future(serving)
-    end = asyncio.ensure_future(superseded.wait())
-    try:
-        await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise UnavailableError(f"more than {MOST_STREAMS} streams of one caller, and this was the oldest")
-        await task
-    finally:
-        for each in (task, end):
+async def _first(*works: Coroutine[None, None, object]) -> None:
+    """Run them until one has ended; the others are cancelled, wherever they wait: for a slow reader too."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(each) for each in works]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for each in tasks:
             each.cancel()
-        await asyncio.gather(task, end, return_exceptions=True)

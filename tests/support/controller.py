@@ -10,13 +10,14 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import grpc
 from cryptography import x509
@@ -91,14 +92,20 @@ def running(place: Place, **environment: str) -> Iterator[subprocess.Popen[bytes
     )
     try:
         _await_line(process, b"cluster read")
+        # A pipe that nobody empties would stop it when it has logged 64 KB.
+        threading.Thread(target=_read_to_the_end, args=(process.stderr,), daemon=True).start()
         yield process
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
     finally:
         process.kill()
         process.wait(timeout=10)
-        assert process.stderr is not None
-        process.stderr.close()
+
+
+def _read_to_the_end(pipe: IO[bytes]) -> None:
+    with pipe:
+        while pipe.read(65536):
+            pass
 
 
 def _await_line(process: subprocess.Popen[bytes], wanted: bytes) -> None:
