@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -23,7 +22,8 @@ from agent.lab import namespaces
 from agent.lab.capture import recorded
 from agent.lab.session import until
 from agent.model import Identity
-from agent.wire import HBONE_PORT, REDIRECTION_ANNOTATION
+from agent.wire import HBONE_PORT
+from tests.support.claims import claims_to_be_enrolled
 from tests.support.hbone import Credentials
 from tests.support.mesh import HOUR, Mesh, credentials, load, opened
 
@@ -70,31 +70,6 @@ def test_traffic_goes_on_for_a_proxy_that_returns_while_the_controller_is_away(m
         assert mesh.curl("http://web.shop/").returncode == 0
     finally:
         os.kill(controller, signal.SIGCONT)
-
-
-@contextlib.contextmanager
-def claims_to_be_enrolled(mesh: Mesh, pod: str) -> Iterator[None]:
-    """The state says that a pod takes HBONE, although no mesh serves it."""
-    state = StateDirectory(mesh.lab.folder / "state")
-    namespace, _, name = pod.partition("/")
-
-    def write(value: str | None) -> None:
-        patch = {"metadata": {"annotations": {REDIRECTION_ANNOTATION: value}}}
-        asyncio.run(state.patch(POD, namespace, name, patch))
-
-    write("enabled")
-    try:
-        until("the proxy believes it", lambda: told_protocol(mesh, pod) == "HBONE")
-        yield
-    finally:
-        write(None)
-        until("the proxy believes it no more", lambda: told_protocol(mesh, pod) != "HBONE")
-
-
-def told_protocol(mesh: Mesh, pod: str) -> str:
-    namespace, _, name = pod.partition("/")
-    workloads = json.loads(mesh.scrape("node-1", 15000, "/config_dump"))["workloads"]
-    return next(str(w["protocol"]) for w in workloads if (w["namespace"], w["name"]) == (namespace, name))
 
 
 @contextlib.contextmanager

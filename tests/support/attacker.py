@@ -135,7 +135,17 @@ def flood(mesh: Mesh, port: int, number: int) -> Iterator[list[socket.socket]]:
 def deaf_app(mesh: Mesh, port: int) -> Iterator[str]:
     """An app in the attacked pod that accepts nothing and reads nothing; its HOST:PORT."""
     address = web(mesh)
-    with namespaces.inside(pod_netns(mesh, "shop/web"), lambda: socket.create_server((address, port), backlog=512)):
+
+    def work() -> socket.socket:
+        app = socket.socket()
+        # Its connections inherit it: what is not read shall be the proxy's burden, not the kernel's.
+        app.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        app.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        app.bind((address, port))
+        app.listen(512)
+        return app
+
+    with namespaces.inside(pod_netns(mesh, "shop/web"), work):
         yield f"{address}:{port}"
 
 

@@ -201,6 +201,19 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answers_no_ping_is_dead_after_half_a_minute() {
+        let (near, _silent) = tokio::io::duplex(1 << 16);
+        let (_sender, mut connection) = h2::client::handshake(near).await.unwrap();
+        let pings = connection.ping_pong().unwrap();
+        let began = tokio::time::Instant::now();
+        tokio::select! {
+            end = connection => panic!("{end:?}"),
+            () = until_silent(pings) => {}
+        }
+        assert_eq!(began.elapsed().as_secs(), 30);
+    }
+
     #[test]
     fn a_traceparent_has_55_characters() {
         assert_eq!(traceparent().len(), 55);

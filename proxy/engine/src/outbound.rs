@@ -290,6 +290,8 @@ pub fn no_certificate(reason: String) -> Failure {
 async fn dial(ledger: Arc<Ledger>, pod: Arc<Pod>, credentials: Arc<Credentials>, key: Key) -> Result<Tunnel, Failure> {
     let to = SocketAddr::new(key.target, HBONE_PORT);
     let is_answered = Cell::new(false);
+    // A tunnel outlives its connections, so it is one more.
+    let place = pod.share.take().map_err(|crowded| Failure::new(Flag::Deny, crowded))?;
     let made = async {
         let connected = connect_upstream(&pod.netns, to).await;
         is_answered.set(true);
@@ -311,7 +313,7 @@ async fn dial(ledger: Arc<Ledger>, pod: Arc<Pod>, credentials: Arc<Credentials>,
         Tunnel::start(session, credentials, expires, pod.draining.clone(), pod.aborted.clone()).await
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
-        Ok(made) => made,
+        Ok(made) => made.map(|tunnel| tunnel.holding(place)),
         Err(_) => Err(too_slow(to, is_answered.get())),
     }
 }

@@ -4,6 +4,7 @@
 //! to one workload at one address, which must show one of certain identities.
 
 use crate::{
+    budget::Place,
     certificates::Credentials,
     connection::{Failure, Flag},
     hbone,
@@ -58,6 +59,7 @@ pub struct Tunnel {
     used: Cell<Instant>,
     /// Why it has ended.
     ended: Rc<RefCell<Option<String>>>,
+    _place: Option<Place>,
 }
 
 impl Tunnel {
@@ -93,6 +95,7 @@ impl Tunnel {
             streams: Cell::new(0),
             used: Cell::new(Instant::now()),
             ended,
+            _place: None,
         })
     }
 
@@ -109,9 +112,24 @@ impl Tunnel {
         self.streams.get() < self.sender.current_max_send_streams().min(hbone::OPENED_STREAMS)
     }
 
+    /// Whether the peer takes no streams (RFC 9113, 6.5.2): another tunnel would be as useless, and
+    /// there would be one more for each connection.
+    fn is_closed_to_all(&self) -> bool {
+        self.sender.current_max_send_streams() == 0
+    }
+
+    /// The tunnel as one that has a place among the pod's connections.
+    pub fn holding(self, place: Place) -> Self {
+        Self {
+            _place: Some(place),
+            ..self
+        }
+    }
+
     fn is_spent(&self) -> bool {
         let is_unused = self.streams.get() == 0;
-        self.is_ended() || (is_unused && (self.draining.is_cancelled() || self.used.get().elapsed() >= IDLE))
+        let is_useless = self.draining.is_cancelled() || self.is_closed_to_all();
+        self.is_ended() || (is_unused && (is_useless || self.used.get().elapsed() >= IDLE))
     }
 
     fn failure(&self, error: &h2::Error) -> Failure {
@@ -237,6 +255,7 @@ impl Pool {
                 Picked::Lease(lease) => return Ok(lease),
                 Picked::Dialling(dialled) => dialled,
                 Picked::Nothing => self.dial(key, dial()),
+                Picked::Closed => return Err(Failure::new(Flag::Connect, "the peer takes no streams")),
             };
             let outcome = dialled.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
             match outcome {
@@ -257,6 +276,7 @@ impl Pool {
         match (slot.tunnels.iter().find(|tunnel| tunnel.has_room()), &slot.dialling) {
             (Some(tunnel), _) => Picked::Lease(Lease::of(tunnel)),
             (None, Some(dialled)) => Picked::Dialling(dialled.clone()),
+            (None, None) if slot.tunnels.iter().any(|tunnel| tunnel.is_closed_to_all()) => Picked::Closed,
             (None, None) => Picked::Nothing,
         }
     }
@@ -283,6 +303,7 @@ enum Picked {
     Lease(Lease),
     Dialling(Dialled),
     Nothing,
+    Closed,
 }
 
 enum Unopened {

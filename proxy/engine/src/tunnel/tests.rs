@@ -71,6 +71,16 @@ async fn answer_all(io: tokio::io::DuplexStream, status: StatusCode) {
     }
 }
 
+/// A peer that lets nobody open a stream, and knows how many tunnels it has had.
+async fn take_no_streams(io: tokio::io::DuplexStream) {
+    let mut connection = h2::server::Builder::new()
+        .max_concurrent_streams(0)
+        .handshake::<_, bytes::Bytes>(io)
+        .await
+        .unwrap();
+    while connection.accept().await.is_some() {}
+}
+
 fn key() -> Key {
     Key {
         pod: "uid".into(),
@@ -230,4 +240,30 @@ async fn a_tunnel_whose_peer_is_leaving_is_replaced_without_a_failure() {
         drop((first, second));
     };
     LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_no_streams_gets_one_tunnel_and_no_more() {
+    LocalSet::new()
+        .run_until(async {
+            let (pool, dialled, credentials) = (Rc::new(Pool::default()), Rc::new(Cell::new(0)), any_credentials());
+            let dial = || {
+                let (dialled, credentials) = (dialled.clone(), credentials.clone());
+                async move {
+                    dialled.set(dialled.get() + 1);
+                    let (near, far) = duplex(1 << 16);
+                    tokio::task::spawn_local(take_no_streams(far));
+                    let (draining, aborted) = (CancellationToken::new(), CancellationToken::new());
+                    Tunnel::start(near, credentials, far_off(), draining, aborted).await
+                }
+            };
+            let mut reasons = Vec::new();
+            for _ in 0..5 {
+                let failed = pool.connect(&key(), &credentials, &request(), dial).await;
+                reasons.push(failed.err().unwrap().reason);
+            }
+            assert_eq!(dialled.get(), 1);
+            assert_eq!(reasons[1..], vec!["the peer takes no streams"; 4]);
+        })
+        .await;
 }
