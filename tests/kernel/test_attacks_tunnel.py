@@ -168,12 +168,16 @@ def test_an_app_that_does_not_read_costs_at_most_a_window_a_stream(mesh: Mesh, p
     with attacker.deaf_app(mesh, 7791) as app, bounded(proxy, streams * 1.5), raw_tunnel(mesh) as tunnel:
         request = attacker.connect_request(app)
         tunnel.begin()
+        assert next(tunnel.frames())[0] == attacker.SETTINGS
+        # Until it is acknowledged the window is that of the protocol.
+        tunnel.say(frame(attacker.SETTINGS, flags=attacker.ACK))
         for number in range(1, 2 * streams, 2):
             tunnel.say(frame(attacker.HEADERS, request, flags=attacker.END_HEADERS, stream=number))
         for number in range(1, 2 * streams, 2):
-            # The window, and no more: beyond it the tunnel would be ended.
-            for _ in range(64):
+            for _ in range(64):  # the window, and no more: beyond it the stream would be ended
                 tunnel.say(frame(attacker.DATA, bytes(16_384), stream=number))
+        kinds = (kind for kind, _, _ in tunnel.frames() if kind in (attacker.HEADERS, attacker.RST_STREAM))
+        assert [next(kinds) for _ in range(streams)] == [attacker.HEADERS] * streams
         assert bystander(mesh) < PATIENCE
 
 

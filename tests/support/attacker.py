@@ -21,6 +21,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 INITIAL_WINDOW_SIZE = 4
+SEND_BUFFERS = Path("/proc/sys/net/ipv4/tcp_wmem")  # of the network namespace of whoever opens it
 ATTACKER = Identity("outside", "default")
 _HEAD = struct.Struct("!BHBBI")
 
@@ -138,15 +139,26 @@ def deaf_app(mesh: Mesh, port: int) -> Iterator[str]:
 
     def work() -> socket.socket:
         app = socket.socket()
-        # Its connections inherit it: what is not read shall be the proxy's burden, not the kernel's.
         app.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         app.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         app.bind((address, port))
         app.listen(512)
         return app
 
-    with namespaces.inside(pod_netns(mesh, "shop/web"), work):
-        yield f"{address}:{port}"
+    netns = pod_netns(mesh, "shop/web")
+    # What is not read shall be the proxy's burden, not the kernel's.
+    before = namespaces.inside(netns, lambda: _replaced(SEND_BUFFERS, "4096 4096 8192"))
+    try:
+        with namespaces.inside(netns, work):
+            yield f"{address}:{port}"
+    finally:
+        namespaces.inside(netns, lambda: _replaced(SEND_BUFFERS, before))
+
+
+def _replaced(path: Path, text: str) -> str:
+    before = path.read_text()
+    path.write_text(text)
+    return before
 
 
 def bystander(mesh: Mesh) -> float:
