@@ -213,7 +213,7 @@ def test_on_the_way_a_source_address_can_be_spoofed_but_never_an_identity(mesh: 
             plain.sendall(REQUEST)
             assert f"catalogue for {victim}" in plain.makefile().read()
         with enforced(mesh, ONLY_BACKEND):
-            with spoofed(mesh, victim, 8080) as plain, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError), spoofed(mesh, victim, 8080) as plain:
                 plain.sendall(REQUEST)
                 assert plain.recv(1) == b""
             with Tunnel(spoofed(mesh, victim, HBONE_PORT), mesh.credentials(ATTACKER)) as tunnel:
