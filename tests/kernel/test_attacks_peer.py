@@ -25,7 +25,7 @@ from tests.support.claims import claims_to_be_enrolled
 from tests.support.mesh import Mesh
 
 CLAIMANT = "outside/client"
-CALLS = 12
+CALLS = 6
 Talk = Callable[[ssl.SSLSocket], None]
 
 
