@@ -76,12 +76,22 @@ Duration = Annotated[
 ]
 """A duration of a millisecond or more."""
 
+
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta():
+        raise ValueError("accepted is a duration that is not negative")
+    return value
+
+
 AnyDuration = Annotated[
     timedelta,
     BeforeValidator(_duration),
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),  # CEL would go beyond the limit of costs
 ]
-"""A duration that may be zero, and is negative only for want of a rule."""
+"""A duration of which the schema says no more."""
+
+DurationOrZero = Annotated[AnyDuration, AfterValidator(_not_negative)]
+"""A duration that may be zero; outside of definitions, for its pattern does not say so."""
 
 UInt32 = Annotated[StrictInt, Field(ge=0, le=2**32 - 1)]
 Int32 = Annotated[StrictInt, Field(ge=-(2**31), le=2**31 - 1, json_schema_extra={"format": "int32"})]

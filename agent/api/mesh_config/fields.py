@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictFloat, StrictInt, StrictStr
 
-from agent.api.scalars import AnyDuration
+from agent.api.scalars import DurationOrZero
 
 _LABEL = r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
@@ -111,11 +111,11 @@ Double = Annotated[StrictFloat, BeforeValidator(_unquoted_number), Field(allow_i
 PortNumber = Annotated[_Integer, Field(ge=1, le=65535)]
 OptionalPort = Annotated[_Integer, Field(ge=0, le=65535)]
 
-DrainDuration = Annotated[AnyDuration, AfterValidator(_drain)]
-ConnectTimeout = Annotated[AnyDuration, AfterValidator(_connect)]
-DetectionTimeout = Annotated[AnyDuration, AfterValidator(_whole_milliseconds)]
-Timeout = AnyDuration
-PollDelay = Annotated[AnyDuration, AfterValidator(_poll)]
+DrainDuration = Annotated[DurationOrZero, AfterValidator(_drain)]
+ConnectTimeout = Annotated[DurationOrZero, AfterValidator(_connect)]
+DetectionTimeout = Annotated[DurationOrZero, AfterValidator(_whole_milliseconds)]
+Timeout = DurationOrZero
+PollDelay = Annotated[DurationOrZero, AfterValidator(_poll)]
 
 TrustDomain = Annotated[StrictStr, AfterValidator(_trust_domain)]
 ProxyAddress = Annotated[StrictStr, AfterValidator(_host_and_port)]

@@ -23,7 +23,7 @@ from agent.api.networking.connection_pool import ConnectionPool, OutlierDetectio
 from agent.api.networking.destination_rule import ClientTls
 from agent.api.networking.http_policies import Retry
 from agent.api.networking.load_balancer import LocalityLoadBalancing, ZoneAwareLoadBalancing
-from agent.api.scalars import AnyDuration, Flag, Text, Texts
+from agent.api.scalars import DurationOrZero, Flag, Text, Texts
 from agent.api.strict import OneOf, StrictPart
 
 _BUILT_IN: Final = tuple(
@@ -176,7 +176,7 @@ class MeshConfig(StrictPart):
     root_namespace: Text = "istio-system"
     locality_lb_setting: LocalityLoadBalancing = LocalityLoadBalancing(enabled=True)
     zone_aware_lb_setting: ZoneAwareLoadBalancing | None = None
-    dns_refresh_rate: AnyDuration = timedelta(seconds=60)
+    dns_refresh_rate: DurationOrZero = timedelta(seconds=60)
     h2_upgrade_policy: Literal["DO_NOT_UPGRADE", "UPGRADE"] = "DO_NOT_UPGRADE"
     inbound_cluster_stat_name: StrictStr = ""
     outbound_cluster_stat_name: StrictStr = ""

@@ -24,7 +24,7 @@ from agent.api.networking.connection_pool import TcpKeepalive
 from agent.api.networking.destination_rule import ClientTls
 from agent.api.networking.proxy_config import ProxyImage
 from agent.api.networking.workload_group import ReadinessProbe
-from agent.api.scalars import AnyDuration, Flag, Text, TextMap, Texts
+from agent.api.scalars import DurationOrZero, Flag, Text, TextMap, Texts
 from agent.api.strict import OneOf, StrictPart
 
 
@@ -82,7 +82,7 @@ class ProxyConfig(StrictPart):
     ) = None
     drain_duration: DrainDuration = timedelta(seconds=45)
     discovery_address: ProxyAddress = "istiod.istio-system.svc:15012"
-    discovery_refresh_delay: AnyDuration | None = None
+    discovery_refresh_delay: DurationOrZero | None = None
     zipkin_address: StrictStr = ""
     statsd_udp_address: OptionalProxyAddress = ""
     envoy_metrics_service_address: OptionalProxyAddress = ""

@@ -27,12 +27,12 @@ WITHOUT_CHECKS: Final[Mapping[str, str]] = {
 
 def checks_of(resource: Resource) -> Iterator[Remark]:
     """What the checks of its kind say of a resource."""
-    for check in _checks(type(resource)):
+    for check in checks_for(type(resource)):
         yield from check(resource)
 
 
 @cache
-def _checks(kind: type[Resource]) -> Sequence[Check]:
+def checks_for(kind: type[Resource]) -> Sequence[Check]:
     """Those of one kind. The modules are imported when the first object of its group comes."""
     name, group = kind.__name__, kind.facts.group if issubclass(kind, StrictObject) else ""
     if name in WITHOUT_CHECKS:

@@ -100,10 +100,7 @@ def _tcp(settings: TcpSettings, path: Path) -> Iterator[Remark]:
     yield from _limit(settings.max_connections, (*path, "maxConnections"))
     yield from _whole(settings.connect_timeout, (*path, "connectTimeout"))
     yield from _whole(settings.max_connection_duration, (*path, "maxConnectionDuration"))
-    idle = settings.idle_timeout
-    if idle is not None and idle < timedelta():
-        yield error(said(str(idle), "0s, or a duration of 1ms or more"), *path, "idleTimeout")
-    yield from _whole(idle, (*path, "idleTimeout"))
+    yield from _whole(settings.idle_timeout, (*path, "idleTimeout"))
     if settings.tcp_keepalive is not None:
         yield from _whole(settings.tcp_keepalive.time, (*path, "tcpKeepalive", "time"))
         yield from _whole(settings.tcp_keepalive.interval, (*path, "tcpKeepalive", "interval"))

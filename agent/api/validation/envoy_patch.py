@@ -30,7 +30,8 @@ _MESSAGES: Final = {
     "BOOTSTRAP": "envoy.config.bootstrap.v3.Bootstrap",
 }
 _PACKAGE: Final = re.compile(r"(?:envoy|xds|udpa)(?:\.[a-z][a-z0-9_]*)+")
-_MODULE: Final = re.compile(r"type\.googleapis\.com/((?:[A-Za-z_][A-Za-z0-9_]*\.)+)[A-Za-z_][A-Za-z0-9_]*")
+_TYPE: Final = re.compile(r"type\.googleapis\.com/((?:[A-Za-z_][A-Za-z0-9_]*\.)+)[A-Za-z_][A-Za-z0-9_]*")
+_V2: Final = re.compile(r"/envoy\.(.*\.)?v2(alpha[0-9]*)?\.")
 _PLACE: Final = re.compile(r' at "?[A-Za-z0-9_.]+"?\.?$')
 _DEEPEST: Final = 60  # of maps and lists; Envoy reads protobuf no deeper than 100 messages
 _FILTERS: Final = ("LISTENER_FILTER", "NETWORK_FILTER", "HTTP_FILTER", "EXTENSION_CONFIG")
@@ -45,7 +46,7 @@ def faults_of(apply_to: str, value: Mapping[str, object]) -> Iterator[tuple[Seve
         return
     unknown = sorted(name for name in _types(value) if not _is_known(name))
     for name in unknown:
-        hint = "; write the type of v3" if ".v2." in name else ""
+        hint = "; write the type of v3" if _V2.search(name) else ""
         yield "error", f"read type {name!r}; accepted is a type of Envoy's v3 configuration{hint}"
     if unknown:
         return
@@ -101,8 +102,8 @@ def _depth(value: object) -> int:
 @cache
 def _is_known(url: str) -> bool:
     """Whether there is such a message; those of a package are loaded when it is first named."""
-    found = _MODULE.fullmatch(url)
-    if found is None:
+    found = _TYPE.fullmatch(url)
+    if found is None or _V2.search(url):
         return False
     package, name = found[1].rstrip("."), url.rpartition("/")[2]
     _load(package)
