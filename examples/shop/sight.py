@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import urllib.request
 
-from agent.lab.prometheus import Prometheus, scraping
 from rich.console import Console
 from rich.table import Table
 from stage import Stage, hold
 
+from agent.lab.prometheus import Prometheus, scraping
 from agent.lab.session import until
 
 _WHO = "source_workload, destination_workload, connection_security_policy"
 _COLUMNS = ("node", "reporter", "from", "to", "carried by", "connections", "failed", "bytes received", "bytes sent")
+_CARRIED = {"mutual_tls": "mutual TLS", "unknown": "plain TCP"}
 _SUMS = {
     "connections": "istio_tcp_connections_opened_total",
     "failed": "istio_tcp_connections_failed_total",
@@ -34,7 +35,7 @@ class Sight:
                 "Prometheus has scraped every process of the mesh", lambda: set(prometheus.health().values()) == {"up"}
             )
             rows = _rows(prometheus)
-        hold(any(row[2:4] == ("frontend", "web") and row[4] == "mutual_tls" for row in rows), "the calls are missing")
+        hold(any(row[2:4] == ("frontend", "web") and row[4] == "mutual TLS" for row in rows), "the calls are missing")
         table = Table(*_COLUMNS, box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row)
@@ -58,4 +59,7 @@ def _rows(prometheus: Prometheus) -> list[tuple[str, ...]]:
             labels = each["metric"]
             names = ("instance", "reporter", *_WHO.split(", "))
             cells.setdefault(tuple(labels.get(name, "") for name in names), {})[column] = float(each["value"][1])
-    return [(*key, *(f"{found.get(column, 0):.0f}" for column in _SUMS)) for key, found in sorted(cells.items())]
+    return [
+        (*key[:-1], _CARRIED.get(key[-1], key[-1]), *(f"{found.get(column, 0):.0f}" for column in _SUMS))
+        for key, found in sorted(cells.items())
+    ]
