@@ -27,6 +27,7 @@ from rich.table import Table
 from agent.lab import namespaces
 from agent.lab.session import Session, until
 from agent.wire import REDIRECTION_ANNOTATION, REDIRECTION_ENABLED
+from bench import validation
 from bench.verdicts import verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -247,6 +248,8 @@ def measure(bench: Bench, say: Callable[[str], None]) -> list[Row]:
     rows.append(Row("file change to engine", "ms", [bench.propagation(n) * 1000 for n in range(PAIRS)]))
     rows += [Row(name, "us", [value]) for name, value in verdicts().items()]
     say("verdicts done")
+    seconds_each = [validation.round_seconds() for _ in range(validation.ROUNDS)]
+    rows.append(Row(f"validate {validation.OBJECTS} objects", "s", seconds_each))
     rows += [Row(f"memory {name}", "MiB", [value]) for name, value in bench.memory().items()]
     return rows
 

@@ -121,7 +121,13 @@ def _label(one: manifests.Written) -> str | None:
 
 
 def _remark(one: manifests.Written, label: str, severity: str, fault: Fault) -> Remark:
-    return Remark(one.file, one.lines.find(fault.path), severity, label, fault.field, fault.text)
+    line = one.lines.find(fault.path)
+    return Remark(one.file, line, severity, _printable(label), _printable(fault.field), _printable(fault.text))
+
+
+def _printable(text: str) -> str:
+    """JSON's escapes can name halves of characters, which no output can show."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _without_place(exc: UnreadableError) -> str:

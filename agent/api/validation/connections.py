@@ -12,6 +12,7 @@ from agent.api.validation import formats
 from agent.api.validation.destinations import Path
 from agent.api.validation.remarks import Remark, error, faulty, said, warning
 
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _CONFIG_MAP: Final = "configmap://"
 _HTTP_LIMITS: Final = {
     "http1_max_pending_requests": "http1MaxPendingRequests",
@@ -100,7 +101,7 @@ def _tcp(settings: TcpSettings, path: Path) -> Iterator[Remark]:
     yield from _limit(settings.max_connections, (*path, "maxConnections"))
     yield from _whole(settings.connect_timeout, (*path, "connectTimeout"))
     yield from _whole(settings.max_connection_duration, (*path, "maxConnectionDuration"))
-    yield from _whole(settings.idle_timeout, (*path, "idleTimeout"))
+    yield from _idle(settings.idle_timeout, (*path, "idleTimeout"))
     if settings.tcp_keepalive is not None:
         yield from _whole(settings.tcp_keepalive.time, (*path, "tcpKeepalive", "time"))
         yield from _whole(settings.tcp_keepalive.interval, (*path, "tcpKeepalive", "interval"))
@@ -118,6 +119,14 @@ def _http(settings: HttpSettings, path: Path) -> Iterator[Remark]:
             if time is None:
                 yield error("missing; it is required", *path, "http2KeepAlive", field)
             yield from _whole(time, (*path, "http2KeepAlive", field))
+
+
+def _idle(time: timedelta | None, path: Path) -> Iterator[Remark]:
+    """Less than a millisecond is never, as 0s is."""
+    if time is not None and time < timedelta():
+        yield error("read a negative duration; accepted is 0s, or 1ms or more", *path)
+    elif time is not None and time >= _MILLISECOND:
+        yield from _whole(time, path)
 
 
 def _limit(count: int, path: Path) -> Iterator[Remark]:

@@ -42,7 +42,7 @@ def subsets(rule: DestinationRule) -> Iterator[Remark]:
 
 
 def _policy(policy: TrafficPolicy, namespace: str, path: Path) -> Iterator[Remark]:
-    if not policy.model_fields_set:
+    if not any(getattr(policy, field) for field in TrafficPolicy.model_fields):
         yield error("empty; accepted is at least one field", *path)
     if policy.tunnel is not None and policy.proxy_protocol is not None:
         yield error("accepted is one of tunnel and proxyProtocol", *path)

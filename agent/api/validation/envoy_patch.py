@@ -9,7 +9,7 @@ from __future__ import annotations
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Final, Literal
 
@@ -30,7 +30,8 @@ _MESSAGES: Final = {
     "BOOTSTRAP": "envoy.config.bootstrap.v3.Bootstrap",
 }
 _PACKAGE: Final = re.compile(r"(?:envoy|xds|udpa)(?:\.[a-z][a-z0-9_]*)+")
-_TYPE: Final = re.compile(r"type\.googleapis\.com/((?:[A-Za-z_][A-Za-z0-9_]*\.)+)[A-Za-z_][A-Za-z0-9_]*")
+_TYPE: Final = re.compile(r"type\.googleapis\.com/(?:[A-Za-z_][A-Za-z0-9_]*\.)+[A-Za-z_][A-Za-z0-9_]*")
+_PACKAGE_OF: Final = re.compile(r"(?:[a-z_][a-z0-9_]*\.)*")  # before the message, and those that it is within
 _V2: Final = re.compile(r"/envoy\.(.*\.)?v2(alpha[0-9]*)?\.")
 _PLACE: Final = re.compile(r' at "?[A-Za-z0-9_.]+"?\.?$')
 _DEEPEST: Final = 60  # of maps and lists; Envoy reads protobuf no deeper than 100 messages
@@ -99,14 +100,13 @@ def _depth(value: object) -> int:
     return deepest
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _is_known(url: str) -> bool:
     """Whether there is such a message; those of a package are loaded when it is first named."""
-    found = _TYPE.fullmatch(url)
-    if found is None or _V2.search(url):
+    if not _TYPE.fullmatch(url) or _V2.search(url):
         return False
-    package, name = found[1].rstrip("."), url.rpartition("/")[2]
-    _load(package)
+    name = url.rpartition("/")[2]
+    _load(_PACKAGE_OF.match(name)[0].rstrip("."))  # type: ignore[index]  # it matches the empty text too
     try:
         descriptor_pool.Default().FindMessageTypeByName(name)
     except KeyError:
@@ -114,7 +114,7 @@ def _is_known(url: str) -> bool:
     return True
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _load(package: str) -> None:
     if package == "google.protobuf":
         for name in ("any", "duration", "struct", "wrappers", "timestamp", "empty"):

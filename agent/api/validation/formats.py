@@ -124,6 +124,8 @@ def regex(value: str) -> str | None:
     options.log_errors = False
     try:
         re2.compile(value, options)
+    except UnicodeEncodeError:
+        return said(value, "a text without halves of characters")
     except re2.error as exc:
         reason = exc.args[0]
         told = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)

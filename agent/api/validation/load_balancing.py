@@ -142,4 +142,5 @@ def _warmup(warmup: Warmup, path: Path) -> Iterator[Remark]:
 
 
 def _is_prime(number: int) -> bool:
-    return number > 1 and all(number % factor for factor in range(2, math.isqrt(number) + 1))
+    """As Envoy takes it, for which 1 is one too."""
+    return number > 0 and all(number % factor for factor in range(2, math.isqrt(number) + 1))

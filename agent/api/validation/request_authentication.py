@@ -53,10 +53,11 @@ def _key_set(text: str, path: Path) -> Iterator[Remark]:
     if not isinstance(keys, list) or not keys:
         yield error(said(text, 'a JSON Web Key Set, {"keys": [...]}, with at least one key'), *path)
         return
-    for number, key in enumerate(keys):
-        wrong = _key(key)
+    said_of_them = [_key(key) for key in keys]
+    say = error if all(said_of_them) else warning  # Envoy leaves out a key that it cannot use, unless it is the last
+    for number, (key, wrong) in enumerate(zip(keys, said_of_them, strict=True)):
         if wrong is not None:
-            yield error(f"key {number}: {wrong}", *path)
+            yield say(f"key {number}: {wrong}", *path)
         elif "d" in key or key["kty"] == "oct":
             yield warning(f"key {number} is secret, and verifying needs public keys only", *path)
 

@@ -27,14 +27,12 @@ def tracing(found: Telemetry) -> Iterator[Remark]:
             if not name:
                 yield error(said(name, "the name of a tag"), *place)
             if not tag.model_fields_set:
-                yield error("empty; accepted is one of literal, environment, header, formatter", *place)
+                yield warning("without effect: it has none of literal, environment, header, formatter", *place)
 
 
 def metrics(found: Telemetry) -> Iterator[Remark]:
     for number, each in enumerate(found.spec.metrics):
         path = ("spec", "metrics", number)
-        if each.reporting_interval is not None:
-            yield from faulty(formats.duration(each.reporting_interval), *path, "reportingInterval")
         yield from _overrides(each, path)
 
 

@@ -30,6 +30,12 @@ def test_a_valid_object_is_let_pass() -> None:
     assert asked(STRICT) == {"allowed": True}
 
 
+def test_a_name_that_is_made_up_later_and_a_kind_that_nobody_reads_are_let_pass() -> None:
+    assert asked({**STRICT, "metadata": {"generateName": "strict-", "namespace": "shop"}}) == {"allowed": True}
+    route = {"apiVersion": "gateway.networking.k8s.io/v1alpha2", "kind": "UDPRoute", "metadata": {"name": "a"}}
+    assert asked(route) == {"allowed": True}
+
+
 def test_an_invalid_object_is_refused_with_object_field_and_what_is_accepted() -> None:
     response = asked(BROKEN)
     assert response["allowed"] is False

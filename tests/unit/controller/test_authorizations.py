@@ -127,7 +127,13 @@ def test_the_endpoints_of_a_target_list_its_policy_as_they_come_and_go(world: Wo
     "given",
     [
         a_policy(selector=APP, action="AUDIT"),
-        a_policy(selector=APP, action="CUSTOM", provider={"name": "x"}, annotations={"weft.io/unenforceable": "allow"}),
+        a_policy(
+            selector=APP,
+            action="CUSTOM",
+            provider={"name": "x"},
+            rules=[{}],
+            annotations={"weft.io/unenforceable": "allow"},
+        ),
     ],
 )
 def test_a_policy_that_is_not_sent_is_not_listed(world: World, given: Object) -> None:

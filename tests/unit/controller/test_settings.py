@@ -19,6 +19,8 @@ def test_what_is_not_set_has_a_default() -> None:
         trusted_accounts=("istio-system/ztunnel", "istio-system/weft-proxy"),
         default_ttl=timedelta(hours=24),
         longest_ttl=timedelta(days=90),
+        kubeconfig=None,
+        webhook_failure_policy="Fail",
         log_format="plain",
         log_level="INFO",
     )
@@ -39,6 +41,7 @@ def test_what_has_no_default_must_be_set(missing: str) -> None:
         ("DEFAULT_WORKLOAD_CERT_TTL", "0s"),
         ("DEFAULT_WORKLOAD_CERT_TTL", "a day"),
         ("MAX_WORKLOAD_CERT_TTL", "999999h"),
+        ("WEFT_WEBHOOK_FAILURE_POLICY", "fail"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

@@ -67,6 +67,8 @@ def with_subset(subset: str) -> str:
             "'.' beside a workloadSelector",
         ),
         (with_policy(""), POLICY, "empty"),
+        (with_policy("portLevelSettings: []"), POLICY, "empty"),
+        (with_tcp("idleTimeout: -1s"), f"{POLICY}.connectionPool.tcp.idleTimeout", "negative"),
         (
             with_policy("tunnel: {targetHost: a.com, targetPort: 1}, proxyProtocol: {}"),
             POLICY,
@@ -100,7 +102,7 @@ def with_subset(subset: str) -> str:
         (with_policy("connectionPool: {}"), f"{POLICY}.connectionPool", "tcp, http or both"),
         (with_tcp("maxConnections: -1"), f"{POLICY}.connectionPool.tcp.maxConnections", "0, or more"),
         (with_tcp("connectTimeout: 1.5ms"), f"{POLICY}.connectionPool.tcp.connectTimeout", "whole milliseconds"),
-        (with_tcp("idleTimeout: -1s"), f"{POLICY}.connectionPool.tcp.idleTimeout", "0s, or a duration of 1ms"),
+        (with_tcp("idleTimeout: 1.5ms"), f"{POLICY}.connectionPool.tcp.idleTimeout", "whole milliseconds"),
         (
             with_tcp("tcpKeepalive: {time: 1ms1us}"),
             f"{POLICY}.connectionPool.tcp.tcpKeepalive.time",
@@ -249,6 +251,7 @@ def test_what_makes_no_sense_is_refused_with_field_and_what_is_accepted(spec: st
         with_tls("mode: ISTIO_MUTUAL"),
         with_hash("httpCookie: {name: a, attributes: [{name: b}, {name: c}]}"),
         with_hash("maglev: {tableSize: 65537}"),
+        with_hash("maglev: {tableSize: 1}"),
         with_hash("maglev: {tableSize: 2}"),
         with_hash("ringHash: {minimumRingSize: 5}"),
         with_balancer("warmup: {duration: 1s, aggression: 0.1}"),

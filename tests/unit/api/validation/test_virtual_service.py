@@ -35,6 +35,59 @@ def with_route(route: str, **others: str) -> str:
         (with_route("redirect: {}"), "spec.http[0].redirect", "empty"),
         (with_route("redirect: {uri: /x, redirectCode: 200}"), "spec.http[0].redirect.redirectCode", "300 to 399"),
         (with_route("redirect: {scheme: ftp}"), "spec.http[0].redirect.scheme", "http or https"),
+        (with_route(f"route: {ROUTE}, timeout: 1.0001s"), "spec.http[0].timeout", "whole milliseconds"),
+        (
+            with_route(f"route: {ROUTE}, retries: {{attempts: 1, backoff: 1.0001s}}"),
+            "spec.http[0].retries.backoff",
+            "whole milliseconds",
+        ),
+        (
+            with_route(f"route: {ROUTE}, retries: {{attempts: 1, retryOn: '5xx,'}}"),
+            "spec.http[0].retries.retryOn",
+            "read ''",
+        ),
+        (
+            with_route(f"route: {ROUTE}, fault: {{delay: {{fixedDelay: 1.0001s}}}}"),
+            "spec.http[0].fault.delay.fixedDelay",
+            "whole milliseconds",
+        ),
+        (
+            with_route("redirect: {prefixRewrite: /b}, match: [{uri: {exact: /a}}]"),
+            "spec.http[0].redirect.prefixRewrite",
+            "uri.prefix only",
+        ),
+        (
+            with_route(f"route: {ROUTE}, match: [{{authority: {{prefix: ''}}}}]"),
+            "spec.http[0].match[0].authority.prefix",
+            "not empty",
+        ),
+        (
+            with_route(f"route: {ROUTE}, match: [{{headers: {{a: {{regex: '*'}}}}}}]"),
+            "spec.http[0].match[0].headers.a.regex",
+            "RE2",
+        ),
+        (
+            with_route(f"route: {ROUTE}, match: [{{headers: {{'@request.auth.claims.': {{exact: c}}}}}}]"),
+            "spec.http[0].match[0].headers.@request.auth.claims.",
+            "a header's name",
+        ),
+        (
+            with_route(f"route: {ROUTE}, match: [{{headers: {{'@request.auth.claims.a': {{exact: c}}}}}}]", hosts=""),
+            "spec.http[0].match[0].headers.@request.auth.claims.a",
+            "of gateways only",
+        ),
+        (
+            with_route(f"route: {ROUTE}, headers: {{request: {{set: {{a: '%START_TIME(%s%'}}}}}}"),
+            "spec.http[0].headers.request.set.a",
+            "doubled",
+        ),
+        (with_route(f"route: {ROUTE}", hosts="[a.1]"), "spec.hosts[0]", "the last label of which is no number"),
+        (with_route(f"route: {ROUTE}", hosts="[\u017fhop]"), "spec.hosts[0]", "accepted is a DNS name"),
+        (
+            with_route(f"directResponse: {{status: 200, body: {{string: {'ä' * (2**19 + 1)}}}}}"),
+            "spec.http[0].directResponse.body",
+            "1048578 bytes",
+        ),
         (with_route("directResponse: {status: 99}"), "spec.http[0].directResponse.status", "200 to 599"),
         (with_route("route: [{destination: {host: '*'}}]"), "spec.http[0].route[0].destination.host", "read '*'"),
         (
@@ -143,6 +196,20 @@ def test_what_makes_no_sense_is_refused_with_field_and_what_is_accepted(spec: st
         with_route(f"route: {ROUTE}, headers: {{request: {{set: {{a: '50%% of %HOSTNAME% %REQ(X):3%'}}}}}}"),
         with_route(f"route: {ROUTE}, rewrite: {{authority: a}}, headers: {{response: {{set: {{b: c}}}}}}"),
         with_route(f"route: {ROUTE}, retries: {{attempts: 2, retryOn: '5xx,503,unavailable'}}"),
+        with_route(f"route: {ROUTE}, timeout: 1.5s, retries: {{attempts: 1, backoff: 1ms}}"),
+        with_route("redirect: {prefixRewrite: /b}, match: [{uri: {prefix: /a}}, {method: {exact: GET}}]"),
+        with_route(f"route: {ROUTE}, match: [{{uri: {{prefix: ''}}}}]"),
+        with_route(f"route: {ROUTE}, match: [{{withoutHeaders: {{a: {{regex: '*'}}}}}}]"),
+        with_route(f"route: {ROUTE}, match: [{{headers: {{':path': {{prefix: /}}, 'a.b': {{exact: c}}}}}}]"),
+        with_route(
+            f"route: {ROUTE}, match: [{{headers: {{'@request.auth.claims[a][b]': {{exact: c}}}}}}]", gateways="[a/b]"
+        ),
+        with_route(f"route: {ROUTE}, headers: {{request: {{set: {{a: '%START_TIME(%s.%3f)%'}}}}}}"),
+        with_route(f"route: {ROUTE}, corsPolicy: {{allowMethods: ['*'], maxAge: 1s}}"),
+        with_route("route: [{destination: {host: a, subset: V1}}]"),
+        with_route(f"route: {ROUTE}, match: [{{uri: {{regex: '/a.*'}}}}]", hosts=""),
+        "hosts: [outbound_.80_._.a.b]\ngateways: [a/b]\n"
+        f"tls: [{{match: [{{sniHosts: [outbound_.80_._.a.b]}}], route: {ROUTE}}}]",
         with_route("delegate: {name: other}"),
         f"hosts: ['*.a.com']\ntls: [{{match: [{{sniHosts: [b.a.com, '*.b.a.com']}}], route: {ROUTE}}}]",
         f"hosts: [a]\ntcp: [{{match: [{{destinationSubnets: [10.0.0.0/8, '::1']}}], route: {ROUTE}}}]",
