@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent import documents
-from agent.api.kubernetes import parse
+from agent.api.faults import in_words
+from agent.api.validation import validate
 from agent.documents import Lines, UnreadableError
-from agent.errors import InvalidObjectError
 from agent.kube import Kind, Object, kind_of
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -114,11 +114,10 @@ def read(text: str, file: str) -> Reading:
             kept.append(str(key))
             continue
         found = {**_qualified(one.value, key), "apiVersion": kind.api_version}
-        try:
-            parse(found, file)
-        except InvalidObjectError as exc:
-            paths = [fault.path for fault in exc.faults]
-            problems.append(Problem(file, str(exc), one.lines.find(paths[0]) if paths else line))
+        answer = validate(found, file)
+        if answer.resource is None:
+            line = one.lines.find(answer.errors[0].path)
+            problems.append(Problem(file, f"{file}:{line}: {key}: {in_words(answer.errors)}", line))
             broken.add(key)
         else:
             manifests.append(Manifest(key, kind, found, file))

@@ -14,6 +14,13 @@ from agent.errors import Fault, InvalidObjectError
 API_VERSION: Final = "admission.k8s.io/v1"
 PATH: Final = "/validate"  # istiod's
 _JUDGED: Final = ("CREATE", "UPDATE")
+_GROUPS: Final = (
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+    "gateway.networking.k8s.io",
+)
 _LONGEST_WARNING: Final = 256  # an API server cuts longer ones
 _MOST_WARNINGS: Final = 16  # of 256 characters: an API server drops those beyond 4096 in all
 _UNPROCESSABLE: Final = 422
@@ -34,14 +41,18 @@ def answer(review: object) -> Json:
 
 
 def configuration(name: str, client: Json, failure_policy: str) -> Json:
-    """The ValidatingWebhookConfiguration that has an API server ask here.
+    """The ValidatingWebhookConfiguration that has an API server ask here, defaults and all, as it is stored.
 
     client: its clientConfig, with the root certificate as caBundle. failure_policy: Fail or
     Ignore, what becomes of objects while nobody answers here.
     """
-    groups = ["networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io"]
-    groups.append("gateway.networking.k8s.io")
-    rule = {"apiGroups": groups, "apiVersions": ["*"], "operations": list(_JUDGED), "resources": ["*"]}
+    rule = {
+        "apiGroups": list(_GROUPS),
+        "apiVersions": ["*"],
+        "operations": list(_JUDGED),
+        "resources": ["*"],
+        "scope": "*",
+    }
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
@@ -52,6 +63,9 @@ def configuration(name: str, client: Json, failure_policy: str) -> Json:
                 "admissionReviewVersions": ["v1"],
                 "clientConfig": client,
                 "failurePolicy": failure_policy,
+                "matchPolicy": "Equivalent",
+                "namespaceSelector": {},
+                "objectSelector": {},
                 "sideEffects": "None",
                 "timeoutSeconds": 10,
                 "rules": [rule],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from agent import kube, model, wire
@@ -17,6 +17,7 @@ from agent.api import kubernetes, security
 from agent.api.faults import in_words
 from agent.api.validation import validate
 from agent.controller import peers, policies
+from agent.controller.stand_ins import stand_in
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,14 @@ class Touched:
 NOTHING: Final = Touched()
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An object as it is in the cluster, and what is wrong with it."""
+
+    object: kube.Object
+    reason: str
+
+
 class ClusterState:
     """Owned by the task that reads the watch; everyone else only looks."""
 
@@ -76,6 +85,8 @@ class ClusterState:
         self.policies: dict[Key, security.AuthorizationPolicy] = {}
         self.peers: dict[Key, security.PeerAuthentication] = {}
         self.problems: dict[str, str] = {}  # file of the object: what is wrong with it
+        self.refused: dict[tuple[str, str, str], Refused] = {}  # by kind, namespace and name
+        self._stand_ins: set[tuple[str, str, str]] = set()  # of them, those without a good version
         self._services_in: dict[str, dict[Key, kubernetes.Service]] = {}
         self._pods_in: dict[str, dict[Key, Candidate]] = {}
         self._pods_on: dict[str, dict[Key, Candidate]] = {}
@@ -89,16 +100,54 @@ class ClusterState:
             return NOTHING
         namespace, name = _key(change.kind, change.object)
         where = f"{self._origin}/{change.kind.plural}/{namespace}_{name}.json"
+        key = (change.kind.name, namespace, name)
         if change.type is kube.ChangeType.DELETED:
             self.problems.pop(where, None)
+            self.refused.pop(key, None)
+            self._stand_ins.discard(key)
             return self._forget(change.kind, (namespace, name))
         answer = validate(change.object, where)
         if answer.resource is None:
             label = f"{change.kind.name} {f'{namespace}/{name}'.removeprefix('/')}"
             self._report(where, f"{where}: {label}: {in_words(answer.errors)}")
-            return NOTHING
+            return self._refuse(change.kind, key, Refused(change.object, in_words(answer.errors)))
         self.problems.pop(where, None)
-        return self._take(answer.resource)
+        self.refused.pop(key, None)
+        self._stand_ins.discard(key)
+        return self.take(answer.resource)
+
+    def take(self, resource: kubernetes.Resource) -> Touched:
+        """Take in a valid object; what has to be computed anew. One of another kind than WATCHED touches nothing."""
+        match resource:
+            case kubernetes.Pod():
+                return self._put_pod(_candidate(resource))
+            case kubernetes.Service():
+                return self._put_service(resource)
+            case kubernetes.Node():
+                return self._put_locality(resource.metadata.name, _locality(resource.metadata.labels))
+            case security.AuthorizationPolicy():
+                return self._put_policy(resource)
+            case security.PeerAuthentication():
+                return self._put_peer(resource)
+        return NOTHING
+
+    def _refuse(self, kind: kube.Kind, key: tuple[str, str, str], refused: Refused) -> Touched:
+        """The last good version stays; a policy that never had one is stood in for, so that nothing is left open."""
+        self.refused[key] = refused
+        known = key[1:] in (self.policies if kind == kube.AUTHORIZATION_POLICY else self.peers)
+        touched = NOTHING
+        is_policy = kind in (kube.AUTHORIZATION_POLICY, kube.PEER_AUTHENTICATION)
+        if is_policy and (not known or key in self._stand_ins):
+            instead = stand_in(kind, refused.object)
+            touched = self.take(instead) if instead is not None else self._forget(kind, key[1:])
+            self._stand_ins.add(key)
+        if kind == kube.AUTHORIZATION_POLICY:  # whose status says why
+            return replace(touched, policies=touched.policies | {key[1:]})
+        return touched
+
+    def has_good_version(self, kind: kube.Kind, key: Key) -> bool:
+        """Whether a refused object has a version in force that was valid."""
+        return (kind.name, *key) not in self._stand_ins
 
     def services_in(self, namespace: str) -> Mapping[Key, kubernetes.Service]:
         return self._services_in.get(namespace, {})
@@ -118,6 +167,15 @@ class ClusterState:
         converted = peers.listed(own, self.is_strict_by_default(pod.namespace))
         return sorted(names) + ([converted] if converted else [])
 
+    def policies_on(self, pod: model.Pod) -> list[security.AuthorizationPolicy]:
+        """The policies in whose scope the pod is, also those of which node proxies are told nothing."""
+        here = self._reaching(self._policies_in, pod.namespace)
+        return [policy for policy in here if not policies.is_listed(policy) or self._lists(policy, pod)]
+
+    def peers_around(self, namespace: str) -> list[security.PeerAuthentication]:
+        """The PeerAuthentications of the namespace and of the mesh."""
+        return self._reaching(self._peers_in, namespace)
+
     def is_strict_by_default(self, namespace: str) -> bool:
         """Whether workloads of the namespace must be called with an identity, unless one has its own say."""
         return peers.is_strict_by_default(self._reaching(self._peers_in, namespace))
@@ -126,20 +184,6 @@ class ClusterState:
         if self.problems.get(where) != problem:
             logger.error("object is invalid, its last good state stays", extra={"reason": problem})
         self.problems[where] = problem
-
-    def _take(self, resource: kubernetes.Resource) -> Touched:
-        match resource:
-            case kubernetes.Pod():
-                return self._put_pod(_candidate(resource))
-            case kubernetes.Service():
-                return self._put_service(resource)
-            case kubernetes.Node():
-                return self._put_locality(resource.metadata.name, _locality(resource.metadata.labels))
-            case security.AuthorizationPolicy():
-                return self._put_policy(resource)
-            case security.PeerAuthentication():
-                return self._put_peer(resource)
-        return NOTHING
 
     def _forget(self, kind: kube.Kind, key: Key) -> Touched:
         match kind:

@@ -13,7 +13,8 @@ import click
 from prometheus_client import CollectorRegistry
 
 from agent import admin, kube, logs, wire
-from agent.controller import auth, ca, server, webhook
+from agent.apiserver.cluster import api_server
+from agent.controller import auth, ca, registration, server, webhook
 from agent.controller.addresses import Addresses
 from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import WATCHED, ClusterState
@@ -73,6 +74,7 @@ async def run(settings: Settings) -> None:
             endless = [
                 tasks.create_task(_follow(cluster, state, authorizations, addresses, statuses, discovery)),
                 tasks.create_task(statuses.run()),
+                tasks.create_task(_register(settings, authority)),
             ]
             logger.info("controller started", extra={"state": settings.state_directory})
             await stop.wait()
@@ -100,6 +102,14 @@ async def _follow(
             if change.type is kube.ChangeType.SYNCED:
                 discovery.complete()
                 logger.info("cluster read", extra={"pods": len(state.candidates), "services": len(state.services)})
+
+
+async def _register(settings: Settings, authority: ca.Authority) -> None:
+    """Keep the webhook registered, for ever, if there is an API server to register it with."""
+    if settings.kubeconfig is None:
+        return
+    async with api_server(settings.kubeconfig) as cluster:
+        await registration.keep(cluster, registration.wanted(authority.root_pem, settings.webhook_failure_policy))
 
 
 @contextlib.contextmanager

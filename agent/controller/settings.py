@@ -9,6 +9,7 @@ from typing import Annotated
 
 from agent import config, logs, wire
 from agent.config import Environment, Variable
+from agent.controller.registration import FAILURE_POLICIES, FailurePolicy
 from agent.errors import ConfigError
 
 _A_LIFETIME = "a duration from `1s` to `87600h`"
@@ -65,6 +66,24 @@ class Settings:
         timedelta,
         Variable("MAX_WORKLOAD_CERT_TTL", "The longest life that a request gets.", _A_LIFETIME, default="2160h"),
     ]
+    kubeconfig: Annotated[
+        Path | None,
+        Variable(
+            "WEFT_KUBECONFIG",
+            "How to reach the API server with which the webhook is registered.",
+            config.A_PATH,
+            unset="it is registered nowhere",
+        ),
+    ]
+    webhook_failure_policy: Annotated[
+        FailurePolicy,
+        Variable(
+            "WEFT_WEBHOOK_FAILURE_POLICY",
+            "What becomes of the mesh's objects while no controller answers: refused, or stored unchecked.",
+            "`Fail`, `Ignore`",
+            default="Fail",
+        ),
+    ]
     log_format: Annotated[str, logs.FORMAT]
     log_level: Annotated[str, logs.LEVEL]
 
@@ -80,6 +99,8 @@ class Settings:
             trusted_accounts=_accounts(environment),
             default_ttl=_lifetime(environment, "DEFAULT_WORKLOAD_CERT_TTL", "24h"),
             longest_ttl=_lifetime(environment, "MAX_WORKLOAD_CERT_TTL", "2160h"),
+            kubeconfig=Path(environment["WEFT_KUBECONFIG"]) if environment.get("WEFT_KUBECONFIG") else None,
+            webhook_failure_policy=config.choice(environment, "WEFT_WEBHOOK_FAILURE_POLICY", "Fail", FAILURE_POLICIES),
             log_format=config.choice(environment, "LOG_FORMAT", "plain", logs.FORMATS),
             log_level=config.choice(environment, "LOG_LEVEL", "INFO", logs.LEVELS),
         )

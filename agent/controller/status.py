@@ -10,7 +10,7 @@ from datetime import datetime
 from agent import kube
 from agent.api.security import AuthorizationPolicy
 from agent.controller import policies
-from agent.controller.cluster import ClusterState, Key
+from agent.controller.cluster import ClusterState, Key, Refused
 from agent.controller.server import Clock
 from agent.errors import ConflictError, NotFoundError, WeftError
 
@@ -22,13 +22,25 @@ _CONDITION = "ZtunnelAccepted"  # Istio's name for what node proxies make of a p
 def patch(policy: AuthorizationPolicy, now: datetime) -> kube.Object | None:
     """The merge patch that brings the status up to date, None when it is; conditions of others stay."""
     shortfalls = policies.convert(policy).shortfalls
-    wanted = {
-        "type": _CONDITION,
-        "status": "False" if shortfalls else "True",
-        "reason": "UnsupportedValue" if shortfalls else "Accepted",
-        "message": "; ".join(shortfalls) or "node proxies enforce the policy as it is written",
-    }
-    before = policy.status.get("conditions") if isinstance(policy.status, dict) else None
+    if shortfalls:
+        return _brought(policy.status, "UnsupportedValue", "; ".join(shortfalls), now)
+    return _brought(policy.status, "Accepted", "node proxies enforce the policy as it is written", now)
+
+
+def patch_of_refused(refused: Refused, *, has_good_version: bool, now: datetime) -> kube.Object | None:
+    """The same for a policy that cannot be used."""
+    then = (
+        "its last good version stays in force"
+        if has_good_version
+        else "all that it is for is denied until it is mended"
+    )
+    return _brought(refused.object.get("status"), "Invalid", f"{refused.reason}; {then}", now)
+
+
+def _brought(status: object, reason: str, message: str, now: datetime) -> kube.Object | None:
+    accepted = "True" if reason == "Accepted" else "False"
+    wanted = {"type": _CONDITION, "status": accepted, "reason": reason, "message": message}
+    before = status.get("conditions") if isinstance(status, dict) else None
     conditions = [each for each in before or [] if isinstance(each, dict)]
     mine = next((each for each in conditions if each.get("type") == _CONDITION), {})
     if wanted.items() <= mine.items():
@@ -68,11 +80,19 @@ class Statuses:
 
     async def _write(self, key: Key) -> None:
         policy = self._state.policies.get(key)
-        change = patch(policy, self._clock()) if policy is not None else None
-        if policy is None or change is None:
+        refused = self._state.refused.get((kube.AUTHORIZATION_POLICY.name, *key))
+        if refused is not None:
+            is_good = self._state.has_good_version(kube.AUTHORIZATION_POLICY, key)
+            change = patch_of_refused(refused, has_good_version=is_good, now=self._clock())
+            uid = refused.object["metadata"]["uid"]
+        elif policy is not None:
+            change, uid = patch(policy, self._clock()), policy.metadata.uid
+        else:
+            return
+        if change is None:
             return
         try:
-            await self._cluster.patch(kube.AUTHORIZATION_POLICY, *key, change, uid=policy.metadata.uid)
+            await self._cluster.patch(kube.AUTHORIZATION_POLICY, *key, change, uid=uid)
         except (NotFoundError, ConflictError):
             return  # it has gone, or is another one: the watch will tell
         except (WeftError, OSError) as exc:

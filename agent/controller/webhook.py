@@ -22,7 +22,7 @@ from agent.metrics import ControllerMetrics
 logger = logging.getLogger(__name__)
 
 LONGEST_REVIEW: Final = 8 * 1024 * 1024  # an object of etcd's 1.5 MiB, old and new, escaped
-_LOOK_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 60.0  # how often it is asked whether the certificate is due
 
 
 class Webhook:
@@ -55,7 +55,9 @@ class Webhook:
 
 
 @contextlib.asynccontextmanager
-async def serving(webhook: Webhook, certificate: ServerCertificate, port: int) -> AsyncIterator[None]:
+async def serving(
+    webhook: Webhook, certificate: ServerCertificate, port: int, look_seconds: float = LOOK_SECONDS
+) -> AsyncIterator[None]:
     """Answer while the block runs. Raises UnavailableError when the port is taken.
 
     A renewed certificate counts from the next handshake on; open connections keep theirs.
@@ -63,7 +65,7 @@ async def serving(webhook: Webhook, certificate: ServerCertificate, port: int) -
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     take(context, certificate)
-    renewing = asyncio.create_task(_renew(context, certificate))
+    renewing = asyncio.create_task(_renew(context, certificate, look_seconds))
     try:
         async with admin.serving(
             webhook.routes(), host=None, port=port, dropped=webhook.dropped, tls=context, longest_request=LONGEST_REVIEW
@@ -73,9 +75,9 @@ async def serving(webhook: Webhook, certificate: ServerCertificate, port: int) -
         renewing.cancel()
 
 
-async def _renew(context: ssl.SSLContext, certificate: ServerCertificate) -> None:
+async def _renew(context: ssl.SSLContext, certificate: ServerCertificate, look_seconds: float) -> None:
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(look_seconds)
         take(context, certificate)
 
 

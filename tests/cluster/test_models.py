@@ -18,7 +18,7 @@ from agent.apiserver.connection import Connection
 from agent.errors import InvalidObjectError, RefusedError
 from tests.support.cluster import ControlPlane
 from tests.support.cluster_program import made
-from tests.support.random_objects import value
+from tests.support.definitions import OURS, a_random_object, read, schema_of_spec
 
 ROOT: Final = Path(__file__).parents[2]
 RANDOM_OBJECTS: Final = 100  # of each kind
@@ -74,23 +74,7 @@ def definitions_of_istio() -> dict[str, Json]:
 
 
 def definition(name: str) -> Json:
-    return read(ROOT / f"daemonset/crds/{name}.yaml")
-
-
-def read(path: Path) -> Json:
-    found: Json = yaml.load(path.read_text(), yaml.CSafeLoader)
-    return found
-
-
-def schema_of_spec(kind: type[StrictObject]) -> Json:
-    """As the API server has it: of our definition, or of the Gateway API's own."""
-    facts = kind.facts
-    if kind in GATEWAY_API:
-        found = read(made("definitions") / f"gateway-api/standard/{facts.group}_{facts.plural}.yaml")
-    else:
-        found = definition(f"{facts.plural}.{facts.group}")
-    schema: Json = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    return schema
+    return read(OURS / f"{name}.yaml")
 
 
 def shape(schema: Json, path: str = "") -> dict[str, Json]:
@@ -132,16 +116,6 @@ def model_faults(object: Json) -> list[str]:
     return []
 
 
-def a_random_object(kind: type[StrictObject], schema: Json, seed: int) -> Json:
-    within = {"namespace": "default"} if kind.facts.scope == "Namespaced" else {}
-    return {
-        "apiVersion": kind.facts.api_versions[0],
-        "kind": kind.__name__,
-        "metadata": {"name": "test", **within},
-        "spec": value(schema, Random(seed)),
-    }
-
-
 def examples() -> Iterator[Json]:
     """All but pods, for the lab's have no images, and the namespaces they are in."""
     for path in sorted((ROOT / "examples").rglob("*.yaml")):
@@ -180,7 +154,7 @@ async def test_what_the_model_accepts_the_api_server_accepts_and_almost_the_reve
     schema = schema_of_spec(kind)
     accepted = 0
     for seed in range(RANDOM_OBJECTS):
-        object = a_random_object(kind, schema, seed)
+        object = a_random_object(kind, schema, Random(seed))
         refused, faults = await refusal(connection, kind, object), model_faults(object)
         accepted += not refused
         if refused:

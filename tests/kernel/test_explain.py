@@ -115,3 +115,17 @@ def test_while_the_controller_is_away_the_proxies_tell_what_they_do(governed: Me
     with stopped(governed, "controller"):
         status, found = explained(governed, "shop/frontend", "web:80")
     assert (status, found["verdict"]) == (0, "allowed")
+
+
+def test_a_pod_is_described_as_its_node_agent_has_it(governed: Mesh) -> None:
+    done = weft("describe", "--lab", governed.lab.name, "-o", "json", "shop/web")
+    found = json.loads(done.stdout)
+    (pod,) = found["pods"]
+    assert (done.returncode, pod["state"], pod["node"], pod["strict_by"]) == (
+        0,
+        "enrolled",
+        "node-2",
+        "PeerAuthentication shop/strict",
+    )
+    assert [(each["name"], each["enforced"]) for each in found["policies"]] == [("shop/allow-frontend", True)]
+    assert found["services"][0]["addresses"] == list(governed.service("shop/web"))

@@ -145,7 +145,8 @@ def test_plain_and_mutual_tls_are_told_apart(mesh: Mesh, prometheus: Prometheus)
     call(mesh)
     expression = (
         "count by (connection_security_policy, source_workload) "
-        f'(istio_tcp_connections_opened_total{{reporter="destination", response_flags="-", {SHOP}}} > 0)'
+        f'(istio_tcp_connections_opened_total{{reporter="destination", response_flags="-", {SHOP}, '
+        'source_workload=~"frontend|client"} > 0)'
     )
     until("both are there", lambda: len(prometheus.query(expression)) == 2)
     assert prometheus.query(expression).keys() == {("mutual_tls", "frontend"), ("unknown", "client")}

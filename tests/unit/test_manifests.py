@@ -51,7 +51,7 @@ def test_what_is_not_yaml_names_the_file() -> None:
 
 def test_an_unknown_label_value_names_file_object_and_field() -> None:
     reading = read(SHOP + "  labels: {istio.io/dataplane-mode: ambiant}\n", "shop.yaml")
-    assert "shop.yaml: Namespace shop: metadata.labels: " in reading.problems[0].text
+    assert "shop.yaml:5: Namespace shop: metadata.labels: " in reading.problems[0].text
     assert reading.broken == {Key("Namespace", "", "shop")}
 
 
@@ -110,7 +110,7 @@ def test_a_policy_that_is_broken_stays_as_it_last_was_good() -> None:
     broken = read(STRICT.replace("STRICT", "STRIKT"), "f")
     assert still_good(good, broken) == good
     assert broken.problems[0].text == (
-        "f: PeerAuthentication shop/web: spec.portLevelMtls.8080.mode: read 'STRIKT': "
+        "f:6: PeerAuthentication shop/web: spec.portLevelMtls.8080.mode: read 'STRIKT': "
         "accepted is 'UNSET', 'DISABLE', 'PERMISSIVE' or 'STRICT'"
     )
 

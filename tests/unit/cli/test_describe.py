@@ -290,7 +290,7 @@ def test_a_service_that_is_not_there_is_said_with_those_that_are() -> None:
 
 def test_a_pod_that_cannot_be_used_is_said_with_the_reason() -> None:
     pod = "{apiVersion: v1, kind: Pod, metadata: {name: alone, namespace: shop}, spec: {containers: none}}"
-    with pytest.raises(NotFoundError, match="no usable pod shop/alone; .*spec.containers"):
+    with pytest.raises(NotFoundError, match=r"no usable pod shop/alone; .*spec\.containers"):
         objects(SHOP, pod).pod(PodName("shop", "alone"))
 
 

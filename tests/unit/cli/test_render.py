@@ -99,7 +99,7 @@ def test_what_is_broken_is_refused_with_file_object_and_field(tmp_path: Path) ->
     file.write_text(POLICY.replace("ports", "prots"))
     done = render("-f", file)
     assert (done.returncode, done.stdout) == (1, "")
-    where = f"{file}: AuthorizationPolicy shop/web: spec.rules[0].to[0].operation.prots"
+    where = f"{file}:8: AuthorizationPolicy shop/web: spec.rules[0].to[0].operation.prots"
     assert done.stderr == f"weft: {where}: unknown field\n"
 
 

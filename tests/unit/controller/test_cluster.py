@@ -20,10 +20,9 @@ def put(state: ClusterState, kind: kube.Kind, given: Object) -> Touched:
     return state.apply(kube.Change(ChangeType.MODIFIED, kind, given))
 
 
-def test_an_object_that_makes_no_sense_is_kept_out_and_the_problem_names_file_object_and_field() -> None:
+def test_the_problem_of_an_object_that_makes_no_sense_names_file_object_and_field() -> None:
     state = ClusterState("state")
-    assert put(state, AUTHORIZATION_POLICY, a_policy(rules=WRONG)) == NOTHING
-    assert state.policies == {}
+    put(state, AUTHORIZATION_POLICY, a_policy(rules=WRONG))
     [(file, problem)] = state.problems.items()
     assert file == FILE
     field = "spec.rules[0].to[0].operation.paths[0]"
@@ -64,3 +63,45 @@ def test_what_is_hardly_meant_is_taken_as_it_is(given: Object) -> None:
     put(state, PEER_AUTHENTICATION, given)
     assert list(state.peers) == [("shop", "default")]
     assert state.problems == {}
+
+
+def test_a_policy_that_never_was_good_denies_all_that_it_is_for() -> None:
+    state = ClusterState("state")
+    touched = put(state, AUTHORIZATION_POLICY, a_policy(rules=WRONG))
+    instead = state.policies["shop", "allow"].spec
+    assert (instead.action, [rule.from_ for rule in instead.rules]) == ("DENY", [()])
+    assert touched.policies == {("shop", "allow")}
+    assert not state.has_good_version(AUTHORIZATION_POLICY, ("shop", "allow"))
+    put(state, AUTHORIZATION_POLICY, a_policy(rules=RULES))
+    assert state.policies["shop", "allow"].spec.action == "ALLOW"
+    assert state.has_good_version(AUTHORIZATION_POLICY, ("shop", "allow"))
+
+
+def test_a_policy_that_never_was_good_reaches_no_further_than_its_selector_if_that_can_be_read() -> None:
+    state = ClusterState("state")
+    chosen = {"matchLabels": {"app": "web"}}
+    for selector, reach in ((chosen, chosen["matchLabels"]), ({"matchLabels": {"app": "*"}}, {})):
+        put(state, AUTHORIZATION_POLICY, {**a_policy(), "spec": {"selector": selector, "rules": WRONG}})
+        assert state.policies["shop", "allow"].spec.selector.match_labels == reach
+
+
+@pytest.mark.parametrize("annotation", ["weft.io/unenforceable", "istio.io/dry-run"])
+def test_a_policy_that_is_not_to_be_enforced_is_not_stood_in_for(annotation: str) -> None:
+    state = ClusterState("state")
+    given = a_policy(rules=WRONG)
+    value = {"weft.io/unenforceable": "allow", "istio.io/dry-run": "true"}[annotation]
+    put(state, AUTHORIZATION_POLICY, {**given, "metadata": {**given["metadata"], "annotations": {annotation: value}}})
+    assert state.policies == {}
+
+
+def test_a_peer_authentication_that_never_was_good_asks_for_an_identity() -> None:
+    state = ClusterState("state")
+    put(state, PEER_AUTHENTICATION, a_peer(mode="STRIKT"))
+    assert state.peers["shop", "default"].spec.mtls.mode == "STRICT"
+    assert state.is_strict_by_default("shop")
+
+
+def test_a_pod_that_cannot_be_used_is_kept_out() -> None:
+    state = ClusterState("state")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "shop"}, "spec": 5}
+    assert put(state, POD, pod) == NOTHING
