@@ -111,7 +111,7 @@ def test_a_policy_that_is_broken_by_an_edit_stays_in_force_as_it_was(mesh: Mesh)
         until("the problem is reported", lambda: mesh.lab.status()["problems"])
         (problem,) = mesh.lab.status()["problems"]
         field = "spec.rules[0].from[0].source.principles: unknown field"
-        assert problem == f"{mesh.manifests / 'policy.yaml'}: AuthorizationPolicy shop/allow-frontend: {field}"
+        assert problem == f"{mesh.manifests / 'policy.yaml'}:15: AuthorizationPolicy shop/allow-frontend: {field}"
         assert lets_in(mesh, "shop/frontend") and not lets_in(mesh, OUTSIDE)
     assert mesh.lab.status()["problems"] == []
 
