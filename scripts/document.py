@@ -1,4 +1,6 @@
-"""Writes the tables of docs/operating.md from the code; with --check only says whether they are what it would write.
+"""Writes docs/messages.md, and the tables of docs/operating.md, from the code.
+
+With --check it only says whether they are what it would write.
 
 A table stands between `<!-- NAME: from the code -->` and `<!-- end of NAME -->`. Settings come
 from the annotations of each process's dataclass, metrics from its registry, the labels of
@@ -18,6 +20,7 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
 from agent import config
+from agent.analysis.messages import LEFT_OUT, MESSAGES
 from agent.config import Variable
 from agent.controller.settings import Settings as ControllerSettings
 from agent.metrics import (
@@ -36,6 +39,7 @@ from agent.proxy.settings import Settings as ProxySettings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "operating.md"
+MESSAGES_DOCUMENT = ROOT / "docs" / "messages.md"
 ENGINE_METRICS = ROOT / "proxy" / "engine" / "src" / "metrics.rs"
 MESH = ROOT / "bpf" / "mesh.h"
 TRAFFIC = "those of traffic, below"
@@ -175,14 +179,46 @@ def written(text: str) -> str:
     return text
 
 
+def messages() -> str:
+    """All that `weft analyze` says: a table, a section of each message, and what is left out of istioctl's."""
+    rows = [
+        (f"[{each.code}](#{each.code.lower()}-{each.name.lower()})", str(each.level), each.name)
+        for each in MESSAGES.values()
+    ]
+    sections = "\n\n".join(
+        f"### {each.code} {each.name}\n\n{each.level}: {each.text.replace('!r}', '}')}\n\n{each.explanation.strip()}"
+        for each in MESSAGES.values()
+    )
+    left_out = _table(("code", "name", "why"), [(each.code, each.name, each.reason) for each in LEFT_OUT.values()])
+    table = _table(("code", "level", "name"), rows)
+    return f"{_MESSAGES_HEAD}\n{table}\n\n## The messages\n\n{sections}\n\n{_LEFT_OUT_HEAD}\n{left_out}\n"
+
+
+_MESSAGES_HEAD = """# Messages of `weft analyze`
+
+`weft analyze [PATH…]` looks at objects together: those of files and folders, of a state directory, of a live cluster
+(`--use-kube`). What is wrong with one object alone it says too, as `weft validate` does. A code that begins with IST
+means what it means to istioctl; WEFT codes are what ambient meshes add. `weft analyze --explain CODE` prints a section
+of this page. Words in braces stand for what was found.
+
+To leave out what you know of: `--suppress "CODE=KIND NAME.NAMESPACE"`, with `*` for any, or on the object itself the
+annotation `galley.istio.io/analyze-suppress: CODE,CODE`, with `*` for all.
+
+This page is written from the tables in agent/analysis/ by `scripts/document.py`.
+"""
+
+_LEFT_OUT_HEAD = """## Messages of istioctl that are left out
+"""
+
+
 def main() -> None:
     """Exit status 1 when --check finds a table that is not what the code says."""
-    before = DOCUMENT.read_text()
-    after = written(before)
-    if "--check" not in sys.argv[1:]:
-        DOCUMENT.write_text(after)
-    elif before != after:
-        sys.exit(f"{DOCUMENT.relative_to(ROOT)}: a table is not what the code says; run `make gen`")
+    wanted = {DOCUMENT: written(DOCUMENT.read_text()), MESSAGES_DOCUMENT: messages()}
+    for path, text in wanted.items():
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            sys.exit(f"{path.relative_to(ROOT)}: it is not what the code says; run `make gen`")
 
 
 if __name__ == "__main__":

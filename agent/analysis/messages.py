@@ -51,3 +51,21 @@ def _read() -> dict[str, Message]:
 
 
 MESSAGES: Final[Mapping[str, Message]] = _read()
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A code of istioctl that nobody here tells."""
+
+    code: str
+    name: str
+    reason: str
+
+
+def _left_out() -> dict[str, LeftOut]:
+    text = resources.files(__package__).joinpath("left_out.yaml").read_text()
+    rows = documents.load(text)[0].value
+    return {row["code"]: LeftOut(**row) for row in rows}  # type: ignore[attr-defined]  # a wrong table fails at import
+
+
+LEFT_OUT: Final[Mapping[str, LeftOut]] = _left_out()

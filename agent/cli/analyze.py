@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -13,14 +12,11 @@ import yaml
 
 from agent.analysis.analyzers import ANALYZERS
 from agent.analysis.corpus import Finding
-from agent.analysis.messages import MESSAGES, Level, Message
-from agent.analysis.run import Material, Suppression
+from agent.analysis.messages import LEFT_OUT, MESSAGES, Level, Message
+from agent.analysis.run import Suppression
 from agent.analysis.run import analyze as analyzed
-from agent.cli.files import texts
-from agent.documents import Lines
-from agent.errors import ConfigError, NotFoundError
-from agent.kube import KINDS, Kind, Object, StateDirectory
-from agent.manifests import Key, Written
+from agent.cli.material import gather
+from agent.errors import ConfigError
 
 FINDINGS_EXIT = 79  # istioctl's
 _LEVELS = click.Choice([str(level) for level in Level], case_sensitive=False)
@@ -30,6 +26,16 @@ _LEVELS = click.Choice([str(level) for level in Level], case_sensitive=False)
 @click.option("-f", "--filename", "first", multiple=True, type=click.Path(path_type=Path), help="- is standard input.")
 @click.option("-R", "--recursive", "is_recursive", is_flag=True, help="Go into the folders of a folder.")
 @click.option("--state-directory", type=click.Path(path_type=Path), help="Analyse also the objects of a lab's state.")
+@click.option("-k", "--use-kube", "is_live", is_flag=True, help="Analyse also the objects of the kubeconfig's cluster.")
+@click.option(
+    "--kubeconfig",
+    envvar="KUBECONFIG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path.home() / ".kube" / "config",
+    show_default="$KUBECONFIG or ~/.kube/config",
+    help="For --use-kube; its current context.",
+)
+@click.option("--meshConfigFile", "mesh_config", type=click.Path(path_type=Path), help="The mesh's settings, as YAML.")
 @click.option("-n", "--namespace", help="Only what is found of this namespace's objects.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Every namespace's, which is the default.")
 @click.option("-S", "--suppress", multiple=True, metavar="CODE=KIND NAME.NAMESPACE", help="* stands for any.")
@@ -44,6 +50,9 @@ def analyze(
     first: tuple[Path, ...],
     is_recursive: bool,
     state_directory: Path | None,
+    is_live: bool,
+    kubeconfig: Path,
+    mesh_config: Path | None,
     namespace: str | None,
     all_namespaces: bool,
     suppress: tuple[str, ...],
@@ -55,10 +64,10 @@ def analyze(
     code: str | None,
     more: tuple[Path, ...],
 ) -> None:
-    """Say what is wrong with the objects of files, folders or a state directory, also between them.
+    """Say what is wrong with the objects of files, folders, a state directory or a cluster, also between them.
 
     Exit status: 0 nothing of the failure threshold's level, 79 something is, 1 a file cannot be
-    read, 64 wrong usage.
+    read or the cluster does not answer, 64 wrong usage.
     """
     if list_analyzers:
         click.echo("\n".join(ANALYZERS))
@@ -71,12 +80,23 @@ def analyze(
     unknown = sorted(set(names) - set(ANALYZERS))
     if unknown:
         raise click.UsageError(f"--analyzer {unknown[0]}: accepted are {', '.join(ANALYZERS)}")
-    material = _material([*first, *more], is_recursive, state_directory)
+    paths = [*first, *more]
+    if not paths and state_directory is None and not is_live:
+        raise click.UsageError(
+            "give files or folders of manifests, - for standard input, --use-kube or --state-directory"
+        )
+    material = gather(
+        paths,
+        is_recursive=is_recursive,
+        state_directory=state_directory,
+        kubeconfig=kubeconfig if is_live else None,
+        mesh_config=mesh_config,
+    )
     suppressions = [Suppression.parse(text) for text in suppress]
     found = [
         finding
         for finding in analyzed(material, names=names, suppressions=suppressions)
-        if not namespace or finding.key is None or finding.key.namespace in ("", namespace)
+        if not namespace or _is_of(finding, namespace)
     ]
     shown = [finding for finding in found if finding.message.level >= _level(output_threshold)]
     click.echo(_FORMS[output](shown, len(material.entries)))
@@ -84,10 +104,12 @@ def analyze(
 
 
 def explanation(code: str) -> str:
-    """The section of documentation of a code; raises ConfigError for one that does not exist."""
+    """The section of documentation of a code, or why it is left out; ConfigError for one that does not exist."""
     if code == "all":
         return "\n".join(f"{each.code}  {each.level!s:8}{each.name}" for each in MESSAGES.values())
-    found = MESSAGES.get(code.upper())
+    found, left_out = MESSAGES.get(code.upper()), LEFT_OUT.get(code.upper())
+    if left_out is not None:
+        return f"{left_out.code} {left_out.name} is a message of istioctl that weft does not tell. {left_out.reason}"
     if found is None:
         raise ConfigError(f"--explain {code}: there is no such code; `weft analyze --explain all` lists them")
     return section(found)
@@ -97,29 +119,11 @@ def section(message: Message) -> str:
     return f"{message.code} {message.name} ({message.level})\n\n    {message.text}\n\n{message.explanation.rstrip()}"
 
 
-def _material(paths: Sequence[Path], is_recursive: bool, state_directory: Path | None) -> Material:
-    if not paths and state_directory is None:
-        raise click.UsageError("give files or folders of manifests, - for standard input, or --state-directory")
-    material = Material()
-    if state_directory is not None:
-        _add_state(material, state_directory)
-    for name, text in texts(paths, is_recursive=is_recursive):
-        material.add_text(text, name)
-    return material
-
-
-def _add_state(material: Material, folder: Path) -> None:
-    """Objects as they are stored; manifests that are given besides take the place of their namesakes."""
-    if not folder.is_dir():
-        raise NotFoundError(f"--state-directory {folder}: there is no such folder")
-    for kind, found in asyncio.run(_stored(StateDirectory(folder))):
-        metadata = found["metadata"]
-        key = Key(kind.name, metadata.get("namespace", ""), metadata["name"])
-        material.add(Written(found, "", Lines(0), key))
-
-
-async def _stored(state: StateDirectory) -> list[tuple[Kind, Object]]:
-    return [(kind, found) for kind in KINDS for found in await state.list(kind)]
+def _is_of(finding: Finding, namespace: str) -> bool:
+    """Whether it is of the namespace, or of none: of the whole cluster, or of a text that is no object."""
+    if finding.key is None or finding.key.namespace:
+        return finding.key is None or finding.key.namespace == namespace
+    return finding.key.kind != "Namespace" or finding.key.name == namespace
 
 
 def _level(name: str) -> Level:
@@ -128,7 +132,9 @@ def _level(name: str) -> Level:
 
 def _as_log(found: Iterable[Finding], objects: int) -> str:
     lines = [f"{each.message.level} [{each.code}] ({_origin(each)}) {each.text}" for each in found]
-    return "\n".join(lines) or f"✔ No issues found in {objects} objects."
+    if not lines:
+        return f"✔ No issues found in {objects} objects."
+    return "\n".join([*lines, "", "What a code means and what to do: weft analyze --explain CODE"])
 
 
 def _rows(found: Iterable[Finding]) -> list[dict[str, str]]:

@@ -40,7 +40,7 @@ def ports(entry: ServiceEntry) -> Iterator[Remark]:
         yield from faulty(formats.label_of_name(port.name), *path, "name")
         if port.protocol:
             yield from faulty(protocols.known(port.protocol), *path, "protocol")
-        if needs_address and port.protocol in ("", "TCP"):
+        if needs_address and port.protocol.upper() in ("", "TCP"):
             told = "carries no host, so that nothing but spec.addresses tells the service, and there are none"
             yield warning(told, *path, code="IST0134")
     yield from _many_hosts(spec)

@@ -168,3 +168,41 @@ spec:
     spec: {hostNetwork: true, containers: [{name: meter}]}
 """
     assert found(SHOP, web(), daemon, sidecar + "spec: {egress: [{hosts: ['./*']}]}\n") == ["IST0167"]
+
+
+EDGE = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: edge, namespace: edge}
+spec:
+  selector: {matchLabels: {istio: edge}}
+  template:
+    metadata: {labels: {istio: edge}, annotations: {inject.istio.io/templates: gateway}}
+    spec: {containers: [{name: istio-proxy}]}
+"""
+
+
+def test_a_policy_of_a_gateway_is_enforced_by_the_gateway() -> None:
+    selected = policy("guard", "selector: {matchLabels: {istio: edge}}, rules: [{}]", "edge")
+    assert found(EDGE, selected) == []
+    assert found(EDGE.replace("templates: gateway", "templates: other").replace("-proxy", ""), selected) == ["WEFT0002"]
+
+
+def test_a_namespace_of_gateways_needs_no_label() -> None:
+    edge = "apiVersion: v1\nkind: Namespace\nmetadata: {name: edge}\n"
+    assert found(edge, EDGE) == []
+    assert found(edge, EDGE.replace("templates: gateway", "templates: other").replace("-proxy", "")) == ["IST0102"]
+
+
+def test_a_policy_for_all_waypoints_names_a_class_that_the_control_plane_makes() -> None:
+    target = "targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: istio-waypoint}], rules: [{}]"
+    assert found(policy("all", target, "istio-system")) == []
+    assert found(policy("all", target.replace("istio-waypoint", "mine"), "istio-system")) == ["WEFT0010"]
+
+
+def test_tokens_read_by_pods_that_nobody_gave_are_not_called_missing() -> None:
+    tokens = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: t, namespace: edge}\n"
+    rules = "spec: {selector: {matchLabels: {istio: edge}}, jwtRules: [{issuer: i, jwksUri: https://example.com/k}]}\n"
+    assert found(tokens + rules) == []
+    assert found(EDGE, tokens + rules) == []
+    assert found(EDGE, (tokens + rules).replace("istio: edge", "istio: egde")) == ["IST0127"]

@@ -82,3 +82,8 @@ def test_a_suppression_covers_the_objects_it_names(text: str, covers: bool) -> N
 def test_a_suppression_of_another_form_says_what_is_accepted(text: str) -> None:
     with pytest.raises(ConfigError, match="--suppress"):
         Suppression.parse(text)
+
+
+def test_an_object_without_a_name_is_a_mistake_unless_it_is_another_programs() -> None:
+    assert [each.code for each in analyze(material("apiVersion: v1\nkind: Service\nmetadata: {}\n"))] == ["IST0106"]
+    assert analyze(material("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n")) == []

@@ -266,6 +266,13 @@ def test_problems_are_those_of_what_applies_and_of_policies_that_cannot_be_read(
         ("IST0106", "AuthorizationPolicy shop/broken")
     ]
     assert found["problems"][0]["reference"] == "1.yaml:4"
+    assert found["unusable_policies"] == ["AuthorizationPolicy shop/broken"]
+
+
+def test_a_policy_that_cannot_be_used_is_said_to_close_what_it_is_for() -> None:
+    text = said(objects(SHOP, a_policy("broken", "{action: DENIE}")).pod(WEB))
+    instead = "unless a good version is in force, all that it is for is denied"
+    assert f"  AuthorizationPolicy shop/broken cannot be used: {instead}" in text.splitlines()
 
 
 def test_text_says_in_a_few_lines_what_json_says() -> None:
