@@ -13,11 +13,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from agent.errors import ConfigError
 
 Environment = Mapping[str, str]
+Word = TypeVar("Word", bound=str)
 
 # What is accepted, in the words of the tables.
 A_NAME = "a name"
@@ -87,12 +88,13 @@ def integer(environment: Environment, name: str, default: int, *, least: int, mo
     return value
 
 
-def choice(environment: Environment, name: str, default: str, accepted: tuple[str, ...]) -> str:
+def choice(environment: Environment, name: str, default: Word, accepted: tuple[Word, ...]) -> Word:
     """One of the accepted words."""
     text = environment.get(name) or default
-    if text not in accepted:
-        raise ConfigError(f"{name}={text!r} is not known; accepted are {', '.join(accepted)}")
-    return text
+    for word in accepted:
+        if word == text:
+            return word
+    raise ConfigError(f"{name}={text!r} is not known; accepted are {', '.join(accepted)}")
 
 
 def path(environment: Environment, name: str, default: str) -> Path:

@@ -18,6 +18,7 @@ _COMMANDS = {
     "lab": "agent.lab.main:lab",
     "status": "agent.cli.status:status",
     "explain": "agent.cli.explain:explain",
+    "describe": "agent.cli.describe:describe",
     "render": "agent.cli.render:render",
     "dashboard": "agent.cli.dashboard:dashboard",
     "analyze": "agent.cli.analyze:analyze",

@@ -66,6 +66,7 @@ class Settings:
         timedelta,
         Variable("MAX_WORKLOAD_CERT_TTL", "The longest life that a request gets.", _A_LIFETIME, default="2160h"),
     ]
+    # Not KUBECONFIG: a person's shell has that, and a lab's controller would register itself with their cluster.
     kubeconfig: Annotated[
         Path | None,
         Variable(
