@@ -35,11 +35,13 @@ async def serving(
     dropped: Callable[[], object],
     tls: ssl.SSLContext | None = None,
     longest_request: int = 64 * 1024,
+    most_connections: int = MOST_CONNECTIONS,
 ) -> AsyncIterator[None]:
     """Answer HTTP while the block runs; `host` None is every address. A handler's error is a 500 and a log line.
 
     dropped: called for each connection that is ended because newer ones came. longest_request: bytes of a
-    body; a longer one gets 413. Raises UnavailableError when the port is taken.
+    body; a longer one gets 413. most_connections: beyond it the oldest end. Raises UnavailableError when
+    the port is taken.
     """
     app = web.Application(client_max_size=longest_request)
     app.add_routes(routes)
@@ -47,7 +49,7 @@ async def serving(
     await runner.setup()
     try:
         assert runner.server is not None, "a runner without its server"
-        entrance = _entrance(runner.server, dropped)
+        entrance = _entrance(runner.server, most_connections, dropped)
         try:
             listening = await asyncio.get_running_loop().create_server(entrance, host, port, backlog=_BACKLOG, ssl=tls)
         except OSError as exc:
@@ -89,7 +91,7 @@ def _guarded(handler: Handler) -> Handler:
     return answer
 
 
-def _entrance(server: web.Server, dropped: Callable[[], object]) -> Callable[[], asyncio.Protocol]:
+def _entrance(server: web.Server, most: int, dropped: Callable[[], object]) -> Callable[[], asyncio.Protocol]:
     loop = asyncio.get_running_loop()
 
     def end_oldest(left: int) -> None:
@@ -101,9 +103,9 @@ def _entrance(server: web.Server, dropped: Callable[[], object]) -> Callable[[],
                 dropped()
 
     def enter() -> asyncio.Protocol:
-        end_oldest(MOST_CONNECTIONS - 1)
+        end_oldest(most - 1)
         # Those that came at the same time are among the server's connections only a little later.
-        loop.call_later(_SETTLE_SECONDS, end_oldest, MOST_CONNECTIONS)
+        loop.call_later(_SETTLE_SECONDS, end_oldest, most)
         return server()
 
     return enter

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from agent.errors import Fault
 
+UNKNOWN_FIELD = "unknown field"
 _LONGEST_SHOWN = 120
 
 
@@ -40,7 +41,7 @@ def _fault(detail: ErrorDetails) -> Fault:
     if detail["type"] == "missing":
         return Fault(detail["loc"], "missing; it is required")
     if detail["type"] == "extra_forbidden":
-        return Fault(detail["loc"], "unknown field")
+        return Fault(detail["loc"], UNKNOWN_FIELD)
     shown = repr(detail["input"])
     shown = shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
     return Fault(detail["loc"], f"read {shown}: {message}")

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from agent.api import registry
+from agent.api.faults import UNKNOWN_FIELD
 from agent.api.validation import validate
 from agent.errors import Fault, InvalidObjectError
 
 API_VERSION: Final = "admission.k8s.io/v1"
+GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 PATH: Final = "/validate"  # istiod's
 _JUDGED: Final = ("CREATE", "UPDATE")
 _GROUPS: Final = (
@@ -78,16 +81,30 @@ def _response(request: Mapping[str, Any]) -> Json:
     found = request.get("object")
     if request.get("operation") not in _JUDGED or not isinstance(found, Mapping):
         return {"allowed": True}
-    verdict = validate(found, "admission")
-    told = _told(verdict.warnings)
-    if verdict.errors and _is_as_before(found, request.get("oldObject")):
+    errors, warnings = _weighed(found)
+    told = _told(warnings)
+    if errors and _is_as_before(found, request.get("oldObject")):
         # What is stored already can still be labelled, and freed of its finalizers.
-        return {"allowed": True, "warnings": _told(verdict.errors)}
-    if verdict.errors:
-        message = f"{_named(found)}: " + "; ".join(_sentence(fault) for fault in verdict.errors)
+        return {"allowed": True, "warnings": _told(errors)}
+    if errors:
+        message = f"{_named(found)}: " + "; ".join(_sentence(fault) for fault in errors)
         status = {"code": _UNPROCESSABLE, "reason": "Invalid", "message": message}
         return {"allowed": False, "status": status, **({"warnings": told} if told else {})}
     return {"allowed": True, **({"warnings": told} if told else {})}
+
+
+def _weighed(found: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[Fault]]:
+    """Errors and warnings.
+
+    The Gateway API has other implementations, and newer releases than we know: a kind, version or
+    field that its own definition accepts is not refused for being unknown here.
+    """
+    verdict = validate(found, "admission")
+    if not str(found.get("apiVersion")).startswith(f"{GATEWAY_GROUP}/"):
+        return verdict.errors, verdict.warnings
+    is_known = registry.find(found.get("apiVersion"), found.get("kind")) is not None
+    errors = [fault for fault in verdict.errors if is_known and fault.text != UNKNOWN_FIELD]
+    return errors, [*verdict.warnings, *(fault for fault in verdict.errors if fault not in errors)]
 
 
 def _is_as_before(now: Mapping[str, Any], before: object) -> bool:

@@ -21,6 +21,8 @@ from agent.metrics import ControllerMetrics
 
 logger = logging.getLogger(__name__)
 
+# An API server keeps its connections, so they are the oldest; ending them must take many strangers.
+MOST_CONNECTIONS: Final = 1000
 LONGEST_REVIEW: Final = 8 * 1024 * 1024  # an object of etcd's 1.5 MiB, old and new, escaped
 LOOK_SECONDS: Final = 60.0  # how often it is asked whether the certificate is due
 
@@ -68,7 +70,13 @@ async def serving(
     renewing = asyncio.create_task(_renew(context, certificate, look_seconds))
     try:
         async with admin.serving(
-            webhook.routes(), host=None, port=port, dropped=webhook.dropped, tls=context, longest_request=LONGEST_REVIEW
+            webhook.routes(),
+            host=None,
+            port=port,
+            dropped=webhook.dropped,
+            tls=context,
+            longest_request=LONGEST_REVIEW,
+            most_connections=MOST_CONNECTIONS,
         ):
             yield
     finally:

@@ -24,7 +24,7 @@ from tests.support.webhook import Port, answering, registered
 
 CRDS: Final = Path(__file__).parents[2] / "daemonset/crds"
 NAMES: Final = [f"{kind.facts.plural}.{kind.facts.group}" for kind in KINDS]
-SHORT_LIFE: Final = timedelta(seconds=2)
+SHORT_LIFE: Final = timedelta(seconds=6)
 CERTIFICATES: Final = 4  # that a test of renewal sees
 PATIENCE_SECONDS: Final = 30.0
 WRITES: Final = 50

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.controller.admission import answer, configuration
+from agent.controller.admission import GATEWAY_GROUP, answer, configuration
 from agent.errors import InvalidObjectError
 
 STRICT: dict[str, Any] = {
@@ -75,3 +75,28 @@ def test_the_configuration_asks_for_every_group_that_is_validated() -> None:
     [hook] = configuration("weft-validator", {"url": "https://x"}, "Ignore")["webhooks"]
     assert hook["failurePolicy"] == "Ignore"
     assert "gateway.networking.k8s.io" in hook["rules"][0]["apiGroups"]
+
+
+ROUTE: dict[str, Any] = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "HTTPRoute",
+    "metadata": {"name": "web", "namespace": "shop"},
+    "spec": {"rules": [{"newlyInvented": 1}]},
+}
+
+
+def test_a_field_that_a_newer_gateway_api_may_know_is_let_pass_with_a_warning() -> None:
+    assert asked(ROUTE) == {"allowed": True, "warnings": ["spec.rules[0].newlyInvented: unknown field"]}
+
+
+@pytest.mark.parametrize("other", [{"kind": "UDPRoute"}, {"apiVersion": f"{GATEWAY_GROUP}/v9"}])
+def test_a_kind_or_version_that_a_newer_gateway_api_may_know_is_let_pass(other: dict[str, str]) -> None:
+    assert asked({**ROUTE, **other})["allowed"] is True
+
+
+def test_what_no_gateway_api_accepts_is_refused() -> None:
+    assert asked({**ROUTE, "spec": {"rules": 1}})["allowed"] is False
+
+
+def test_an_unknown_field_of_istio_s_kinds_is_refused() -> None:
+    assert asked({**STRICT, "spec": {"newlyInvented": 1}})["allowed"] is False
