@@ -102,6 +102,11 @@ def path(environment: Environment, name: str, default: str) -> Path:
     return Path(environment.get(name) or default)
 
 
+def flag(environment: Environment, name: str, *, default: bool) -> bool:
+    """true or false."""
+    return choice(environment, name, str(default).lower(), ("true", "false")) == "true"
+
+
 def host_and_port(environment: Environment, name: str, default: str) -> str:
     """HOST:PORT of an address that may be written as a URL (https://HOST:PORT)."""
     text = environment.get(name) or default

@@ -12,24 +12,23 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
+from agent import packets
 from agent.errors import ProtocolError, UnavailableError
 from agent.model import PodUid
+from agent.packets import Packets, close_all
 from agent.proto import zds_pb2
 
 MESSAGE_BYTES = 1024
 DEADLINE_SECONDS = 5.0
 Result = TypeVar("Result")
-_FD = struct.Struct("i")
-_MOST_FDS = 4  # one is allowed; room for more shows who sends too many
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_NAME = "hand-over socket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,63 +64,15 @@ class SnapshotSent:
 Request = AddPod | KeepPod | DeletePod | SnapshotSent
 
 
-class _Packets:
-    """Packets with descriptors over a non-blocking seqpacket socket. Errors of the system become UnavailableError."""
+class ProxyEnd:
+    """The node proxy's end: connect, then receive and acknowledge in turn."""
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._sock = sock
+        self._packets = Packets(sock, MESSAGE_BYTES, _NAME)
 
     def close(self) -> None:
         """Close it; twice is fine."""
-        self._sock.close()
-
-    async def _send(self, packet: bytes, fds: list[int]) -> None:
-        if len(packet) > MESSAGE_BYTES:
-            raise ProtocolError(f"message of {len(packet)} bytes; at most {MESSAGE_BYTES} fit the protocol")
-        while True:
-            try:
-                socket.send_fds(self._sock, [packet], fds)
-                return
-            except BlockingIOError:
-                await self._ready(asyncio.get_running_loop().add_writer, asyncio.get_running_loop().remove_writer)
-            except OSError as exc:
-                raise UnavailableError(f"hand-over socket: {exc.strerror}") from exc
-
-    async def _receive(self) -> tuple[bytes, list[int]]:
-        """One packet and its descriptors, which the caller owns; UnavailableError at the end of the connection."""
-        while True:
-            try:
-                # Not socket.recv_fds: until Python 3.12 it forgets its flags, and with them close-on-exec.
-                packet, ancillary, flags, _ = self._sock.recvmsg(
-                    MESSAGE_BYTES, socket.CMSG_LEN(_MOST_FDS * _FD.size), socket.MSG_CMSG_CLOEXEC
-                )
-                fds = [fd for _, _, data in ancillary for (fd,) in _FD.iter_unpack(data[: len(data) // 4 * 4])]
-                break
-            except BlockingIOError:
-                await self._ready(asyncio.get_running_loop().add_reader, asyncio.get_running_loop().remove_reader)
-            except OSError as exc:
-                raise UnavailableError(f"hand-over socket: {exc.strerror}") from exc
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            _close_all(fds)
-            raise ProtocolError(f"packet of more than {MESSAGE_BYTES} bytes, or too many descriptors")
-        if not packet:
-            _close_all(fds)
-            raise UnavailableError("the other end of the hand-over socket has gone")
-        return packet, fds
-
-    async def _ready(self, arm: Callable[..., None], disarm: Callable[..., object]) -> None:
-        ready = asyncio.Event()
-        fd = self._sock.fileno()
-        arm(fd, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            disarm(fd)
-
-
-class ProxyEnd(_Packets):
-    """The node proxy's end: connect, then receive and acknowledge in turn."""
+        self._packets.close()
 
     @classmethod
     async def connect(cls, path: Path) -> ProxyEnd:
@@ -132,7 +83,7 @@ class ProxyEnd(_Packets):
             sock.setblocking(False)
             sock.connect(os.fspath(path))
             end = cls(sock)
-            await end._send(zds_pb2.ZdsHello(version=zds_pb2.V1).SerializeToString(), [])
+            await end._packets.send(zds_pb2.ZdsHello(version=zds_pb2.V1).SerializeToString(), [])
         except OSError as exc:
             sock.close()
             reason = exc.strerror or str(exc)
@@ -144,18 +95,18 @@ class ProxyEnd(_Packets):
 
     async def receive(self) -> Request:
         """The next request, whenever it comes; acknowledge it before the next call."""
-        packet, fds = await self._receive()
+        packet, fds = await self._packets.receive()
         try:
             return _request(packet, fds)
         except (DecodeError, ProtocolError) as exc:
-            _close_all(fds)
+            close_all(fds)
             raise ProtocolError(f"request of the node agent: {exc}") from exc
 
     async def acknowledge(self, error: str = "") -> None:
         """Answer the request received last; `error` says why it could not be done."""
         # The text is cut so that the message fits a packet, whatever its characters take.
         text = error.encode()[: MESSAGE_BYTES - 64].decode(errors="ignore")
-        await self._send(zds_pb2.WorkloadResponse(ack=zds_pb2.Ack(error=text)).SerializeToString(), [])
+        await self._packets.send(zds_pb2.WorkloadResponse(ack=zds_pb2.Ack(error=text)).SerializeToString(), [])
 
 
 def _request(packet: bytes, fds: list[int]) -> Request:
@@ -179,19 +130,24 @@ def _request(packet: bytes, fds: list[int]) -> Request:
             raise ProtocolError("request of a kind that this version does not know")
 
 
-class AgentEnd(_Packets):
+class AgentEnd:
     """The node agent's end: one accepted connection of a proxy."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._packets = Packets(sock, MESSAGE_BYTES, _NAME)
+
+    def close(self) -> None:
+        """Close it; twice is fine."""
+        self._packets.close()
 
     def peer_process(self) -> int:
         """The pid of the connecting proxy, as the kernel vouches for it."""
-        raw = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, _, _ = _CREDENTIALS.unpack(raw)
-        return int(pid)
+        return self._packets.peer().pid
 
     async def hello(self) -> None:
         """Wait for the proxy's hello; ProtocolError when it speaks another version or none."""
-        packet, fds = await self._in_time(self._receive())
-        _close_all(fds)
+        packet, fds = await self._in_time(self._packets.receive())
+        close_all(fds)
         try:
             version = zds_pb2.ZdsHello.FromString(packet).version
         except DecodeError as exc:
@@ -206,9 +162,9 @@ class AgentEnd(_Packets):
         The descriptor of an addition stays the caller's.
         """
         packet, fds = _packet(request)
-        await self._in_time(self._send(packet, fds))
-        answer, received = await self._in_time(self._receive())
-        _close_all(received)
+        await self._in_time(self._packets.send(packet, fds))
+        answer, received = await self._in_time(self._packets.receive())
+        close_all(received)
         try:
             response = zds_pb2.WorkloadResponse.FromString(answer)
         except DecodeError as exc:
@@ -220,10 +176,10 @@ class AgentEnd(_Packets):
     async def closed(self) -> None:
         """Return when the proxy has gone. Only between requests: anything it says unasked is a ProtocolError."""
         try:
-            _, fds = await self._receive()
+            _, fds = await self._packets.receive()
         except UnavailableError:
             return
-        _close_all(fds)
+        close_all(fds)
         raise ProtocolError("the proxy spoke unasked")
 
     async def _in_time(self, step: Coroutine[None, None, Result]) -> Result:
@@ -254,16 +210,4 @@ def _packet(request: Request) -> tuple[bytes, list[int]]:
 
 def listen(path: Path) -> socket.socket:
     """A listening hand-over socket at `path`, in place of a stale one; non-blocking, mode 0600."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.bind(os.fspath(path))
-    path.chmod(0o600)
-    sock.listen(8)
-    sock.setblocking(False)
-    return sock
-
-
-def _close_all(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
+    return packets.listen(path, backlog=8)

@@ -90,6 +90,24 @@ class NodeMetrics:
             "Callers of the hand-over socket that were turned away, or broke its protocol",
             registry=registry,
         )
+        self.cni_requests = Counter(
+            "weft_cni_requests", "Questions of the CNI plugin, by what became of them", ["outcome"], registry=registry
+        )
+        self.cni_seconds = Histogram(
+            "weft_cni_request_duration_seconds",
+            "Seconds that a pod's start was held",
+            buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20),
+            registry=registry,
+        )
+        self.cni_chained = Gauge(
+            "weft_cni_chained", "1 while the node's CNI configuration has the plugin", registry=registry
+        )
+        self.cni_changes = Counter(
+            "weft_cni_changes", "Times that the plugin was put into the node's CNI configuration", registry=registry
+        )
+        self.cni_problems = Gauge(
+            "weft_cni_problems", "CNI configuration files that cannot be used, and are left alone", registry=registry
+        )
         self.dropped_callers = _dropped_callers(registry)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up a checkout: Debian packages, the virtual environment, the engine.
+# Sets up a checkout: Debian packages, the virtual environment, the engine, the CNI plugin.
 # Runs again in about a second when nothing has changed. `make` calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ PACKAGES=(
   prometheus chromium-headless-shell fonts-dejavu-core     # tests of the metrics and of the page
 )
 STAMP=.venv/.set-up
-STEPS=4
+STEPS=5
 
 say() { printf '\033[1m[set-up %s/%s]\033[0m %s\n' "$1" "$STEPS" "$2"; }
 
@@ -76,6 +76,11 @@ build_engine() {
   quietly .venv/bin/maturin develop --release
 }
 
+build_plugin() {
+  say 4 'the CNI plugin (Rust)'
+  quietly scripts/cni.sh
+}
+
 quietly() { # COMMAND…: its output only if it fails
   local output status=0
   output=$(mktemp)
@@ -85,16 +90,18 @@ quietly() { # COMMAND…: its output only if it fails
   return $status
 }
 
-inputs() { cat pyproject.toml scripts/setup.sh; find proxy agent/proto -name target -prune -o -type f -name '*.rs' -print -o -name '*.toml' -print -o -name '*.proto' -print -o -name Cargo.lock -print | sort | xargs cat; }
+inputs() { cat pyproject.toml scripts/setup.sh scripts/cni.sh; find proxy agent/proto -name target -prune -o -type f -name '*.rs' -print -o -name '*.toml' -print -o -name '*.proto' -print -o -name Cargo.lock -print | sort | xargs cat; }
 
 check_prerequisites
 wanted=$(inputs | sha256sum)
-if [ -f $STAMP ] && [ "$(cat $STAMP)" = "$wanted" ] && .venv/bin/python -c 'import agent._engine' 2>/dev/null; then
+if [ -f $STAMP ] && [ "$(cat $STAMP)" = "$wanted" ] && [ -x .venv/bin/weft-cni ] &&
+  .venv/bin/python -c 'import agent._engine' 2>/dev/null; then
   exit 0
 fi
 started=$SECONDS
 install_packages
 make_environment
 build_engine
+build_plugin
 printf '%s' "$wanted" >$STAMP
-say 4 "done in $((SECONDS - started)) s"
+say 5 "done in $((SECONDS - started)) s"

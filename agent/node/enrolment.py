@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from agent.errors import WeftError
+from agent.errors import NotFoundError, PodGoneError, WeftError
 from agent.handover import AddPod, KeepPod
 from agent.metrics import NodeMetrics
 from agent.model import Pod, PodUid
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS: Final = 0.1
 LAST_RETRY_SECONDS: Final = 15.0
+_NO_LONGER_WANTED: Final = "the pod is not to be enrolled any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,26 @@ class Standing:
     problem: str = ""
 
 
+@dataclass(eq=False, slots=True)
+class _Sandbox:
+    """What the runtime has made for a pod and keeps from starting. `netns` is a descriptor that this owns, or -1."""
+
+    netns: int
+    addresses: tuple[str, ...]
+    captured: asyncio.Future[None]
+
+    def take(self) -> int:
+        fd, self.netns = self.netns, -1
+        return fd
+
+    def end(self, reason: str) -> None:
+        """Let nobody wait for it any longer; twice is fine."""
+        if self.netns >= 0:
+            os.close(self.take())
+        if not self.captured.done():
+            self.captured.set_exception(PodGoneError(reason))
+
+
 @dataclass(slots=True)
 class _Case:
     """One pod's task and what it is about. Only the task writes `captured` and `problem`."""
@@ -45,6 +67,19 @@ class _Case:
     captured: Captured
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     problem: Exception | None = None
+    sandbox: _Sandbox | None = None  # the last that was given
+
+    def addressed(self, pod: Pod) -> Pod:
+        """The pod with the addresses of its sandbox while its status has none, or an earlier one's."""
+        if self.sandbox is None or set(pod.addresses) & set(self.sandbox.addresses):
+            return pod
+        return replace(pod, addresses=self.sandbox.addresses)
+
+    def put(self, sandbox: _Sandbox) -> None:
+        if self.sandbox is not None:
+            self.sandbox.end("the pod has been given another sandbox")
+        self.sandbox = sandbox
+        self.changed.set()
 
 
 class Enrolments:
@@ -110,6 +145,20 @@ class Enrolments:
         for case in self._cases.values():
             case.changed.set()
 
+    async def hold(self, uid: PodUid, fd: int, addresses: tuple[str, ...]) -> None:
+        """Return once the pod is captured in the sandbox that the runtime has just made; `fd` stays the caller's.
+
+        addresses: as the sandbox was given them, in the usual form. Raises NotFoundError when the pod is not
+        to be enrolled, PodGoneError when it no longer is or has another sandbox. What stands in the way
+        meanwhile is in `standings`. Cancelled, it leaves the sandbox to the pod.
+        """
+        case = self._cases.get(uid)
+        if case is None or uid not in self._wanted:
+            raise NotFoundError("the pod is not to be enrolled")
+        sandbox = _Sandbox(os.dup(fd), addresses, asyncio.get_running_loop().create_future())
+        case.put(sandbox)
+        await sandbox.captured
+
     def report(self, problems: Mapping[PodUid, str]) -> None:
         """Say once why pods are left as they are; those that have no problem any more are forgotten."""
         for uid, reason in problems.items():
@@ -141,6 +190,8 @@ class Enrolments:
                         await asyncio.wait_for(case.changed.wait(), retry_seconds)
                     retry_seconds = min(retry_seconds * 2, LAST_RETRY_SECONDS)
         finally:
+            if case.sandbox is not None:
+                case.sandbox.end(_NO_LONGER_WANTED)
             case.captured.close()
             self._cases.pop(uid, None)
             self._measure()
@@ -150,13 +201,24 @@ class Enrolments:
         uid = case.captured.uid
         pod = self._wanted.get(uid)
         if pod is None:
+            if case.sandbox is not None:
+                case.sandbox.end(_NO_LONGER_WANTED)
+                case.sandbox = None
             await self._steps.withdraw(case.captured, self._living.get(uid))
             self._metrics.reconcile_events.labels("remove").inc()
             logger.info("pod withdrawn", extra={"uid": uid})
             return uid in self._wanted  # wanted again meanwhile
+        sandbox = case.sandbox
+        if sandbox is not None and sandbox.netns >= 0:
+            await self._steps.enter(case.captured, sandbox.take())
+        pod = case.addressed(pod)
         if pod.addresses:  # before that, there is nothing to redirect
             was_enrolled = case.captured.is_enrolled
-            await self._steps.enrol(case.captured, pod)
+            await self._steps.capture(case.captured, pod)
+            # Whoever holds the pod's start waits for the kernel only, not for the cluster to hear of it.
+            if sandbox is not None and sandbox is case.sandbox and not sandbox.captured.done():
+                sandbox.captured.set_result(None)
+            await self._steps.announce(case.captured, pod)
             if not was_enrolled:
                 self._metrics.reconcile_events.labels("add").inc()
                 logger.info("pod enrolled", extra={"pod": pod.full_name, "uid": uid})

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -19,12 +20,16 @@ from agent import admin, handover, logs, metrics, wire
 from agent.errors import KernelError
 from agent.kube import StateDirectory
 from agent.model import NodeName
-from agent.node import cgroups, layout, listing, removal
+from agent.node import cgroups, cni_config, cni_socket, layout, listing, removal
+from agent.node.cni_install import Folders, Installation, Report
+from agent.node.cni_socket import CniSocket
 from agent.node.enrolment import Enrolments
 from agent.node.inventory import Inventory
 from agent.node.proxies import Proxies
 from agent.node.redirect import Redirection
+from agent.node.selection import EXCLUDED_NAMESPACES
 from agent.node.settings import Settings
+from agent.node.starts import Starts
 from agent.node.steps import Steps
 from agent.node.watch import Watch
 
@@ -40,6 +45,9 @@ def node(remove: bool) -> None:
     mount = cgroups.find_mount()
     root = settings.cgroup_root or mount.path
     if remove:
+        # First, so that no pod that is about to start waits for an agent that does not come back.
+        if (installation := _installation(settings, metrics.NodeMetrics(CollectorRegistry()))) is not None:
+            installation.remove()
         cluster = StateDirectory(settings.state_directory)
         asyncio.run(removal.remove_everything(settings.pin_directory, root, cluster))
         return
@@ -77,7 +85,12 @@ async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: 
         registry = CollectorRegistry()
         measures = metrics.NodeMetrics(registry)
         registry.register(metrics.RedirectionCollector(kernel.counts))
-        routes = [*_metrics(registry), *_pods(ready, lambda: _pod_rows(watch.inventory, settings.node, enrolments))]
+        installation = _installation(settings, measures)
+        routes = [
+            *_metrics(registry),
+            *_cni(installation),
+            *_pods(ready, lambda: _pod_rows(watch.inventory, settings.node, enrolments)),
+        ]
         for pages, port in ((_health(ready), wire.NODE_HEALTH_PORT), (routes, wire.DEBUG_PORT)):
             await stack.enter_async_context(
                 admin.serving(pages, host=None, port=port, dropped=measures.dropped_callers.inc)
@@ -98,10 +111,32 @@ async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: 
             # Proxies are let in once what was enrolled is known: their snapshot must be whole.
             proxies.adopt(await enrolments.adopt(inventory.living(settings.node)))
             group.create_task(proxies.serve(handover.listen(settings.hand_over_socket)))
+            if settings.cni_socket is not None:
+                starts = Starts(settings.node, watch, enrolments)
+                group.create_task(CniSocket(starts.answer, measures).serve(cni_socket.listen(settings.cni_socket)))
+            if installation is not None:
+                group.create_task(installation.keep())
             ready.set()
 
         watch = Watch(cluster, settings.node, enrolments, begin)
         await watch.follow()
+
+
+def _installation(settings: Settings, measures: metrics.NodeMetrics) -> Installation | None:
+    """The CNI plugin on this node, None when it is not for the agent to install."""
+    configurations, programs, socket = settings.cni_net_directory, settings.cni_bin_directory, settings.cni_socket
+    if configurations is None or programs is None or socket is None:
+        return None
+    folders = Folders(configurations, programs, settings.cni_program, settings.cni_file, settings.is_cni_chained)
+    return Installation(folders, cni_config.entry(str(socket), EXCLUDED_NAMESPACES), measures)
+
+
+def _cni(installation: Installation | None) -> list[web.RouteDef]:
+    async def show(_: web.Request) -> web.Response:
+        report = installation.report if installation is not None else Report()
+        return web.json_response(asdict(report))
+
+    return admin.only_local([web.get("/debug/cni", show)])
 
 
 def _health(ready: asyncio.Event) -> list[web.RouteDef]:

@@ -8,8 +8,10 @@ back from a pod's namespace to other work.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
+import fcntl
 import functools
 import os
 import socket
@@ -22,7 +24,7 @@ from typing import Final, TypeVar
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from agent.errors import KernelError
+from agent.errors import ForbiddenError, KernelError
 from agent.wire import LAST_HOP_TABLE, MARK_LAST_HOP
 
 Result = TypeVar("Result")
@@ -37,6 +39,7 @@ SYSCTLS: Final = (
     "net/ipv4/tcp_migrate_req",
 )
 _CLONE_NEWNET: Final = 0x40000000
+_NS_GET_NSTYPE: Final = 0xB703
 _SO_NETNS_COOKIE: Final = 71
 _RT_SCOPE_HOST: Final = 254
 _RT_SCOPE_LINK: Final = 253
@@ -94,6 +97,32 @@ def enter(netns: int) -> None:
     if _libc.setns(netns, _CLONE_NEWNET):
         number = ctypes.get_errno()
         raise KernelError(f"cannot enter a pod's network namespace: {os.strerror(number)}; is CAP_SYS_ADMIN missing?")
+
+
+async def check_sandbox(fd: int, wanted: Sequence[str]) -> None:
+    """ForbiddenError unless the descriptor is of a network namespace that has one of these addresses.
+
+    Nor may it be the node's or the agent's own.
+    """
+    _check_kind(fd)
+    found = await within(fd, addresses)
+    if not set(wanted) & set(found):
+        there = ", ".join(found) or "no address"
+        raise ForbiddenError(f"the pod's network namespace has {there}, not {', '.join(wanted)}")
+
+
+def _check_kind(fd: int) -> None:
+    try:
+        kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+    except OSError:
+        kind = 0
+    if kind != _CLONE_NEWNET:
+        raise ForbiddenError("the descriptor is not of a network namespace")
+    inode = os.fstat(fd).st_ino
+    for pid in ("1", "self"):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/ns/net").stat().st_ino == inode:
+                raise ForbiddenError("this is the node's network namespace, no pod's")
 
 
 def cookie() -> int:

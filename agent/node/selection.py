@@ -54,6 +54,13 @@ def select(
     return Selection(wanted, problems)
 
 
+def belongs(pod: Pod, namespace_labels: Mapping[str, str]) -> bool:
+    """Whether one pod that has not been enrolled yet is to be; `select` agrees while no address clashes."""
+    if pod.host_network or pod.is_finished or pod.namespace in EXCLUDED_NAMESPACES:
+        return False
+    return mode_of(pod, namespace_labels) == "ambient"
+
+
 def mode_of(pod: Pod, namespace_labels: Mapping[str, str]) -> str:
     """What the pod's label says, or else its namespace's."""
     return pod.labels.get(DATAPLANE_MODE_LABEL) or namespace_labels.get(DATAPLANE_MODE_LABEL) or "none"

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from agent import kube
-from agent.errors import ConflictError, NotFoundError, PodNotReadyError
+from agent.errors import ConflictError, KernelError, NotFoundError, PodNotReadyError
 from agent.handover import AddPod
 from agent.kube import Cluster
 from agent.model import Pod, PodUid
@@ -51,18 +51,28 @@ class HandOver(Protocol):
 
 @dataclass(slots=True)
 class Captured:
-    """How far a pod is. `netns` is a descriptor that this owns, -1 while it is not known."""
+    """How far a pod is. `netns` is a descriptor that this owns, -1 while it is not known.
+
+    is_given: the runtime gave the namespace through CNI, so it is the pod's without a process there.
+    """
 
     uid: PodUid
     netns: int = -1
+    is_given: bool = False
     cookie: int = 0
     entry: PodEntry | None = None
     steered: tuple[str, ...] = ()
     is_handed: bool = False
     is_enrolled: bool = False
 
+    @property
+    def is_redirected(self) -> bool:
+        """Whether all that comes and goes is the proxy's."""
+        return bool(self.steered) and self.entry is not None and bool(self.entry.flags & POD_OUTBOUND)
+
     def close(self) -> None:
         """Close the descriptor; twice is fine."""
+        self.is_given = False
         if self.netns >= 0:
             os.close(self.netns)
             self.netns = -1
@@ -88,9 +98,23 @@ class Steps:
         self._announce_seconds = announce_seconds
         self._drain_seconds = drain_seconds
 
-    async def enrol(self, captured: Captured, pod: Pod) -> None:
-        """Go on until the pod is enrolled. Raises what stands in the way."""
-        if captured.steered != pod.addresses:
+    async def enter(self, captured: Captured, fd: int) -> None:
+        """Go on in the namespace that the runtime has just made for the pod; `fd` becomes the pod's.
+
+        KernelError when another pod is served there: one of the two would get the other's identity.
+        """
+        captured.close()
+        captured.netns, captured.is_given, captured.steered = fd, True, ()
+        cookie = await netns.within(fd, netns.cookie)
+        entry = self._kernel.pods().get(cookie)
+        if entry is not None and entry.uid != captured.uid:
+            captured.close()
+            raise KernelError(f"pod {entry.uid} is served in this network namespace already")
+        self._recognise(captured, cookie)
+
+    async def capture(self, captured: Captured, pod: Pod) -> None:
+        """Go on until the pod's traffic is redirected. Raises what stands in the way."""
+        if captured.steered != pod.addresses and not captured.is_given:
             captured.close()  # its namespace may be another one now
         await self.find(captured)
         if captured.entry is None or captured.steered != pod.addresses:
@@ -102,6 +126,9 @@ class Steps:
         self._kernel.steer(captured.uid, captured.cookie, captured.netns, pod.addresses)
         captured.steered = pod.addresses
         self._flag(captured, POD_PREPARED | POD_OUTBOUND)
+
+    async def announce(self, captured: Captured, pod: Pod) -> None:
+        """Tell the cluster that the pod is captured, upon which peers tunnel to it."""
         await self.annotate(pod, REDIRECTION_ENABLED)
         captured.is_enrolled = True
 
@@ -129,9 +156,12 @@ class Steps:
         """
         if captured.netns < 0:
             captured.netns, cookie = await self._open(captured.uid)
-            if captured.entry is not None and captured.cookie != cookie:
-                self._drop(captured)
-            captured.cookie = cookie
+            self._recognise(captured, cookie)
+
+    def _recognise(self, captured: Captured, cookie: int) -> None:
+        if captured.entry is not None and captured.cookie != cookie:
+            self._drop(captured)
+        captured.cookie = cookie
 
     async def _open(self, uid: PodUid) -> tuple[int, int]:
         fd = await asyncio.to_thread(cgroups.open_netns, uid, self._root)
@@ -156,7 +186,11 @@ class Steps:
             await self._cluster.patch(kube.POD, pod.namespace, pod.name, patch, uid=pod.uid)
 
     async def _prepare(self, captured: Captured, pod: Pod) -> None:
-        addresses = _arrange(pod, await netns.within(captured.netns, netns.addresses))
+        try:
+            addresses = _arrange(pod, await netns.within(captured.netns, netns.addresses))
+        except PodNotReadyError:
+            captured.is_given = False  # the pod may live elsewhere by now: look for its processes
+            raise
         if captured.entry is None:
             before = await netns.within(captured.netns, netns.read_sysctls)
             # Stored before anything changes, so that a later agent knows what to restore.

@@ -37,6 +37,7 @@ class Watch:
         self._on_first = on_first
         self._is_first = True
         self.inventory = Inventory()  # the last that was whole, for whoever looks
+        self.changed = asyncio.Event()  # set at the next change of it, and replaced by a new one
 
     async def follow(self) -> None:
         """For ever. While the cluster is away, what is enrolled stays as it is."""
@@ -61,6 +62,8 @@ class Watch:
                 if is_whole:
                     self.inventory = inventory
                     self._want(inventory)
+                    self.changed.set()
+                    self.changed = asyncio.Event()
 
     def _want(self, inventory: Inventory) -> None:
         selected = select(inventory.pods.values(), inventory.namespace_labels, self._node, self._enrolments.uids)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
-from agent.errors import PodNotReadyError
+from agent.errors import NotFoundError, PodGoneError, PodNotReadyError, UnavailableError
 from agent.metrics import NodeMetrics
 from agent.model import NodeName, Pod, PodUid
 from agent.node.enrolment import Enrolments, Standing
@@ -34,16 +39,28 @@ class FakeSteps:
         self.done: list[str] = []
         self.stuck: set[str] = set()
         self.failing: dict[str, str] = {}
+        self.captured: dict[str, tuple[str, ...]] = {}
+        self.is_cluster_away = False
 
     async def find(self, captured: Any) -> None:
         raise PodNotReadyError("no process yet")
 
-    async def enrol(self, captured: Any, pod: Pod) -> None:
+    async def enter(self, captured: Any, fd: int) -> None:
+        captured.close()
+        captured.netns = fd
+        self.done.append(f"enter {captured.uid}")
+
+    async def capture(self, captured: Any, pod: Pod) -> None:
         if pod.uid in self.stuck:
             await asyncio.Event().wait()
         if pod.uid in self.failing:
             self.done.append(f"try {pod.uid}")
             raise PodNotReadyError(self.failing[pod.uid])
+        self.captured[pod.uid] = pod.addresses
+
+    async def announce(self, captured: Any, pod: Pod) -> None:
+        if self.is_cluster_away:
+            raise UnavailableError("the API server is away")
         captured.is_enrolled = True
         self.done.append(f"enrol {pod.uid}")
 
@@ -160,3 +177,91 @@ async def test_how_each_pod_is_doing_is_told() -> None:
         }
         stage.enrolments.report({PodUid("3"): "label odd"})
         assert stage.enrolments.left == {PodUid("3"): "label odd"}
+
+
+def an_fd() -> int:
+    return os.open("/dev/null", os.O_RDONLY)
+
+
+@contextlib.contextmanager
+def a_sandbox() -> Iterator[int]:
+    """A descriptor that must be the only one of its own left at the end."""
+    before = set(Path("/proc/self/fd").iterdir())
+    fd = an_fd()
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+    assert set(Path("/proc/self/fd").iterdir()) <= before
+
+
+def without_address(uid: str) -> dict[PodUid, Pod]:
+    return {PodUid(uid): replace(a_pod(uid), addresses=())}
+
+
+async def test_a_pod_that_is_held_is_captured_at_the_addresses_of_its_sandbox() -> None:
+    with a_sandbox() as fd:
+        async with Stage() as stage:
+            stage.enrolments.want(without_address("1"), without_address("1"))
+            await stage.enrolments.hold(PodUid("1"), fd, ("10.0.0.9",))
+            assert stage.steps.captured == {"1": ("10.0.0.9",)}
+            # An earlier sandbox's addresses are in its status until kubelet has told the new ones.
+            stage.enrolments.want(pods("1"), pods("1"))
+            await settled(stage, 3)
+            assert stage.steps.captured == {"1": ("10.0.0.9",)}
+            told = {PodUid("1"): replace(a_pod("1"), addresses=("10.0.0.9", "fd00::9"))}
+            stage.enrolments.want(told, told)
+            await settled(stage, 4)
+            assert stage.steps.captured == {"1": ("10.0.0.9", "fd00::9")}
+            assert stage.steps.done == ["enter 1", "enrol 1", "enrol 1", "enrol 1"]
+
+
+async def test_a_pod_that_is_held_does_not_wait_for_the_cluster_to_hear_of_it() -> None:
+    with a_sandbox() as fd:
+        async with Stage() as stage:
+            stage.steps.is_cluster_away = True
+            stage.enrolments.want(without_address("1"), without_address("1"))
+            async with asyncio.timeout(5):
+                await stage.enrolments.hold(PodUid("1"), fd, ("10.0.0.9",))
+            assert not stage.enrolments.standings[PodUid("1")].is_enrolled
+
+
+async def test_a_pod_that_cannot_be_captured_is_held_until_it_can() -> None:
+    with a_sandbox() as fd:
+        async with Stage() as stage:
+            stage.steps.failing = {"1": "no node proxy is connected"}
+            stage.enrolments.want(without_address("1"), without_address("1"))
+            held = asyncio.ensure_future(stage.enrolments.hold(PodUid("1"), fd, ("10.0.0.9",)))
+            await stage.reach("enter 1", "try 1", "annotate 1 pending")
+            assert not held.done()
+            stage.steps.failing = {}
+            await asyncio.wait_for(held, 5)
+
+
+async def test_who_holds_a_pod_that_shall_not_be_enrolled_hears_so() -> None:
+    with a_sandbox() as fd:
+        async with Stage() as stage:
+            with pytest.raises(NotFoundError):
+                await stage.enrolments.hold(PodUid("1"), fd, ("10.0.0.9",))
+            stage.steps.failing = {"1": "no node proxy is connected"}
+            stage.enrolments.want(without_address("1"), without_address("1"))
+            held = asyncio.ensure_future(stage.enrolments.hold(PodUid("1"), fd, ("10.0.0.9",)))
+            await stage.reach("enter 1", "try 1", "annotate 1 pending")
+            stage.enrolments.want({}, without_address("1"))
+            with pytest.raises(PodGoneError):
+                await asyncio.wait_for(held, 5)
+
+
+async def test_another_sandbox_takes_the_place_of_the_one_before() -> None:
+    with a_sandbox() as fd:
+        async with Stage() as stage:
+            stage.steps.failing = {"1": "no node proxy is connected"}
+            stage.enrolments.want(without_address("1"), without_address("1"))
+            first = asyncio.ensure_future(stage.enrolments.hold(PodUid("1"), fd, ("10.0.0.9",)))
+            await stage.reach("enter 1", "try 1", "annotate 1 pending")
+            second = asyncio.ensure_future(stage.enrolments.hold(PodUid("1"), fd, ("10.0.0.10",)))
+            with pytest.raises(PodGoneError):
+                await asyncio.wait_for(first, 5)
+            stage.steps.failing = {}
+            await asyncio.wait_for(second, 5)
+            assert stage.steps.captured == {"1": ("10.0.0.10",)}
