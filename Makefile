@@ -30,7 +30,7 @@ test: setup kubernetes check engine unit kernel cluster ## Run every lane
 check: setup ## Format, lint, types, layers, generated files
 	timeout $(CHECK_BUDGET) scripts/check.sh
 
-engine: setup ## Tests of the engine in Rust
+engine: setup ## Tests of the engine and the CNI plugin in Rust
 	timeout $(ENGINE_BUDGET) cargo test $(CARGO_TEST)
 
 unit: setup ## Tests without root and network

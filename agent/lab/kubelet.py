@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.api.kubernetes import Pod, Service, ServiceAccount
-from agent.errors import WeftError
+from agent.errors import UnavailableError, WeftError
 from agent.kube import Cluster
 from agent.lab import sandbox
 from agent.lab.addresses import DNS_SERVICE, NodePlan, Pair, free_pod_address
+from agent.lab.backoff import next_delay
+from agent.lab.cni import Chain
 from agent.lab.layout import Layout
 from agent.lab.pod import PodRun, forget, say
 from agent.lab.record import Ledger
+from agent.lab.sandbox import Sandbox
 from agent.lab.services import hosts_file, resolv_conf
 from agent.lab.tokens import Bearer, Signer, Subject
 from agent.lab.view import View
@@ -106,19 +109,44 @@ class Kubelet:
     async def _run(self, run: PodRun, pod: Pod, node: NodePlan, address: Pair, changed: asyncio.Event) -> None:
         """One pod from its sandbox to its end. An error ends this pod only, after it was told."""
         try:
-            home = resolv_conf(pod.metadata.namespace, str(DNS_SERVICE))
-            box = await sandbox.create(self._layout, self._ledger, node, pod, address, home)
+            box = await self._enter(run, pod, node, address)
             try:
                 run.write_token(self._signer, self._subject(pod))
                 await run.live(box)
             finally:
-                await sandbox.remove(box, self._ledger)
+                await self._leave(box, pod)
             await forget(self._cluster, pod)
         except WeftError as exc:
             logger.error("pod cannot run", extra={"pod": pod.full_name, "reason": exc})
             await run.fail(str(exc))
         finally:
             changed.set()
+
+    async def _enter(self, run: PodRun, pod: Pod, node: NodePlan, address: Pair) -> Sandbox:
+        """A sandbox in which the node's CNI chain lets the pod start, or in which it is to end."""
+        home = resolv_conf(pod.metadata.namespace, str(DNS_SERVICE))
+        delay = 0.0
+        while True:
+            box = await sandbox.create(self._layout, self._ledger, node, pod, address, home)
+            try:
+                await Chain(self._layout.cni(node.name)).add(pod, box.netns, address)
+                return box
+            except UnavailableError as exc:
+                if run.is_ending:
+                    return box
+                await self._leave(box, pod)
+                await say(self._cluster, pod, str(exc))
+            except BaseException:
+                await self._leave(box, pod)
+                raise
+            delay = next_delay(delay, 0)
+            await asyncio.sleep(delay)
+
+    async def _leave(self, box: Sandbox, pod: Pod) -> None:
+        try:
+            await Chain(self._layout.cni(box.node.name)).delete(pod, box.netns, box.address)
+        finally:
+            await sandbox.remove(box, self._ledger)
 
     def _subject(self, pod: Pod) -> Subject:
         namespace, name = pod.metadata.namespace, pod.spec.service_account_name

@@ -80,6 +80,10 @@ class Layout:
         """The folder of a node, with its hand-over socket and its proxy's token."""
         return self.root / node
 
+    def cni(self, node: str) -> Path:
+        """The folder of a node's CNI chain: configurations in net.d, programs in bin."""
+        return self.node(node) / "cni"
+
     def pod(self, uid: str) -> Path:
         return self.root / "pods" / uid
 

@@ -51,6 +51,11 @@ class PodRun:
         """Ask the pod to terminate; live() returns when its containers have ended."""
         self._ending.set()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has been asked to."""
+        return self._ending.is_set()
+
     def write_token(self, signer: Signer, subject: Subject) -> None:
         """A fresh token of the pod's service account, in its folder."""
         token = signer.sign(subject, int(time.time()))

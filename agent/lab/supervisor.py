@@ -17,6 +17,7 @@ from agent.errors import ConflictError, InvalidObjectError, NotFoundError, WeftE
 from agent.kube import DEPLOYMENT, NODE, POD, Object, StateDirectory
 from agent.lab import cgroups, deployments, namespaces, network, processes, services
 from agent.lab.addresses import NodePlan
+from agent.lab.cni import Chain
 from agent.lab.files import ManifestFiles
 from agent.lab.kubelet import Kubelet
 from agent.lab.layout import CONTROL, FABRIC, RUN, Layout
@@ -71,6 +72,7 @@ def build(layout: Layout, ledger: Ledger, nodes: Sequence[NodePlan]) -> None:
     namespaces.mount_bpf(layout.bpf)
     for node in nodes:
         layout.node(node.name).mkdir()
+        Chain(layout.cni(node.name)).install()
         (layout.bpf / node.name).mkdir()
         cgroups.create(layout.node_cgroup(node.name) / "kubepods")
     for place in (FABRIC, CONTROL, *(node.name for node in nodes)):

@@ -162,7 +162,8 @@ class NodeWorld:
         self.processes.append(process)
         return process
 
-    def add_pod(self) -> PodWorld:
+    def add_sandbox(self) -> PodWorld:
+        """A pod's network and cgroup, as they are before anything of it runs; it has no object yet."""
         index = 11 + len(self.pods)
         uid = str(uuid.uuid4())
         netns = f"{self.tag}-p{index}"
@@ -170,20 +171,29 @@ class NodeWorld:
         (self.cgroup / "kubepods" / f"pod{uid}").mkdir(parents=True)
         pod = PodWorld(self, uid, f"pod-{index}", netns, (f"10.77.0.{index}", f"fd77::{index}"))
         self.pods.append(pod)
-        self.start(netns, f"kubepods/pod{uid}", "sleep", "infinity")
-        eventually(lambda: cgroups.processes_of(uid, self.cgroup))
-        asyncio.run(self._create(pod))
         return pod
 
-    async def _create(self, pod: PodWorld) -> None:
-        made = await self.state.create(kube.POD, a_pod_object(pod.name))
-        # The state directory gives uids as an API server does; the pod's cgroup must have it.
-        path = self.folder / "state" / "pods" / f"shop_{pod.name}.json"
-        made["metadata"]["uid"] = pod.uid
-        made["status"] = {"phase": "Running", "podIPs": [{"ip": address} for address in pod.addresses]}
-        path.write_text(json.dumps(made))
+    def add_pod(self) -> PodWorld:
+        pod = self.add_sandbox()
+        uid = pod.uid
+        self.start(pod.netns, f"kubepods/pod{uid}", "sleep", "infinity")
+        eventually(lambda: cgroups.processes_of(uid, self.cgroup))
+        self._create(pod)
+        return pod
 
-    def start_agent(self) -> Process:
+    def _create(self, pod: PodWorld) -> None:
+        status = {"phase": "Running", "podIPs": [{"ip": address} for address in pod.addresses]}
+        self.put(pod, {**a_pod_object(pod.name), "status": status})
+
+    def put(self, pod: PodWorld, new: kube.Object) -> None:
+        """Store the pod's object under its own uid, which an API server would choose; its cgroup has it already."""
+        metadata = {**new["metadata"], "uid": pod.uid, "resourceVersion": "1"}
+        path = self.folder / "state" / "pods" / f"{metadata['namespace']}_{pod.name}.json"
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text(json.dumps({**new, "metadata": metadata}))
+        temporary.rename(path)
+
+    def start_agent(self, **environment: str) -> Process:
         """Run `weft node` in the node's namespace, and return when it is ready."""
         agent = self.start(
             self.host,
@@ -196,12 +206,14 @@ class NodeWorld:
             WEFT_STATE_DIRECTORY=str(self.folder / "state"),
             WEFT_CGROUP_ROOT=str(self.cgroup),
             WEFT_PIN_DIRECTORY=str(self.pins),
+            **environment,
         )
-        eventually(lambda: agent.popen.poll() is not None or self.fetch("8000/readyz") == "ready\n")
+        # Compiling and loading the programs takes seconds, on a busy machine many.
+        eventually(lambda: agent.popen.poll() is not None or self.fetch("8000/readyz") == "ready\n", 60)
         assert agent.popen.poll() is None, "the agent ended"
         return agent
 
-    def remove_agent(self) -> None:
+    def remove_agent(self, **environment: str) -> None:
         """Run `weft node --remove`."""
         remover = self.start(
             self.host,
@@ -214,6 +226,7 @@ class NodeWorld:
             WEFT_STATE_DIRECTORY=str(self.folder / "state"),
             WEFT_CGROUP_ROOT=str(self.cgroup),
             WEFT_PIN_DIRECTORY=str(self.pins),
+            **environment,
         )
         assert remover.popen.wait(20) == 0
 

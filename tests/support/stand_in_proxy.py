@@ -187,9 +187,11 @@ async def talk(end, pods, refused):
                 error = "told to refuse it"
             case AddPod(uid=uid):
                 named.add(uid)
-                if uid in pods:
+                if uid in pods and os.fstat(pods[uid].netns).st_ino == os.fstat(request.netns).st_ino:
                     os.close(request.netns)
                 else:
+                    if uid in pods:  # its sandbox was made anew
+                        stopping.append(asyncio.ensure_future(pods.pop(uid).stop()))
                     pod = ServedPod(request.netns)
                     try:
                         pod.start()

@@ -29,6 +29,10 @@ FINE = json.dumps(
 ).encode()
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 class Stage:
     """A served socket; pods named `stuck` are held for ever."""
 
@@ -68,7 +72,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def served(folder: Path, allowed_uid: int | None = None) -> AsyncIterator[Stage]:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     stage = Stage(folder / "cni.sock", os.getuid() if allowed_uid is None else allowed_uid)
     task = asyncio.ensure_future(stage.socket.serve(cni_socket.listen(stage.path)))
     try:
@@ -77,7 +81,7 @@ async def served(folder: Path, allowed_uid: int | None = None) -> AsyncIterator[
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_descriptors() == before
 
 
 async def test_a_request_is_answered_and_counted(tmp_path: Path) -> None:
