@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -61,25 +62,40 @@ def proxy_cgroup(pid: int, mount: Mount, root: Path, enrolled: Collection[str]) 
         raise ForbiddenError(f"process {pid} is in {found}; a node proxy needs a cgroup of its own below {root}")
     path = str(found.relative_to(root))
     for uid in enrolled:
-        if any(spelling in path for spelling in _spellings(uid)):
+        if any(spelling in path for spelling in spellings_of(uid)):
             raise ForbiddenError(f"process {pid} belongs to pod {uid}, which is in the mesh: it can be no node proxy")
     return found
 
 
 def processes_of(uid: str, root: Path) -> list[int]:
-    """The processes of a pod, the oldest first: those in cgroups whose name has its UID, and below them."""
-    found: dict[int, int] = {}
-    for directory in _named(root, _spellings(uid)):
-        for folder, _, _ in os.walk(directory):
-            for pid in _members(Path(folder)):
-                start = _start_of(pid)
-                if start is not None:
-                    found[pid] = start
-    return sorted(found, key=lambda pid: (found[pid], pid))
+    """The processes of a pod, the oldest first: those in cgroups whose name has its UID, and below them.
+
+    Where the runtime knows only the hierarchies of version 1, cgroup2 does not show whose a process is, so
+    without one there all processes are asked.
+    """
+    spellings = spellings_of(uid)
+    folders = [folder for directory in _named(root, spellings) for folder, _, _ in os.walk(directory)]
+    pids = {pid for folder in folders for pid in _members(Path(folder))} or set(_placed(spellings))
+    started = {pid: start for pid in pids if (start := _start_of(pid)) is not None}
+    return sorted(started, key=lambda pid: (started[pid], pid))
 
 
-def _spellings(uid: str) -> tuple[str, str]:
-    """How a pod's UID may stand in the name of its cgroup."""
+def names(cgroups: str, spellings: Collection[str]) -> bool:
+    """Whether a /proc/PID/cgroup places the process in a cgroup so named, or below it, in any hierarchy."""
+    paths = [line.split(":", 2)[-1] for line in cgroups.splitlines()]
+    return any(spelling in path for path in paths for spelling in spellings)
+
+
+def _placed(spellings: Collection[str]) -> Iterator[int]:
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if names((path / "cgroup").read_text(), spellings):
+                    yield int(path.name)
+
+
+def spellings_of(uid: str) -> tuple[str, str]:
+    """How a pod's UID may stand in the name of its cgroup: as it is with cgroupfs, for systemd with underscores."""
     return uid, uid.replace("-", "_")
 
 

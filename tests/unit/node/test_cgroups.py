@@ -61,3 +61,33 @@ def test_no_process_of_a_pod_in_the_mesh_is_a_proxy(name: str, monkeypatch: pyte
     with pytest.raises(ForbiddenError, match="it can be no node proxy"):
         cgroups.proxy_cgroup(7, mount, Path("/cgroup/node"), [UID])
     assert cgroups.proxy_cgroup(7, mount, Path("/cgroup/node"), ["another"]) == Path("/cgroup/node") / name
+
+
+SYSTEMD_UID = UID.replace("-", "_")
+V1 = "12:memory:{0}\n5:cpu,cpuacct:{0}\n1:name=systemd:{0}\n"
+PLACES = {
+    "containerd, cgroupfs, v1": V1.format(f"/kubepods/burstable/pod{UID}/3f0c"),
+    "containerd, cgroupfs, v2": f"0::/kubepods/besteffort/pod{UID}/3f0c\n",
+    "containerd, systemd, v2": f"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{SYSTEMD_UID}.slice/"
+    "cri-containerd-3f0c.scope\n",
+    "containerd, cgroupfs, hybrid": V1.format(f"/kubepods/pod{UID}/3f0c") + "0::/system.slice/containerd.service\n",
+    "containerd in its own slice": V1.format(
+        f"/system.slice/containerd.service/kubepods-pod{SYSTEMD_UID}.slice:cri-containerd:3f"
+    ),
+    "CRI-O, systemd, v2": f"0::/kubepods.slice/kubepods-pod{SYSTEMD_UID}.slice/crio-3f0c.scope/container\n",
+    "Docker, systemd, v1": V1.format(f"/kubepods.slice/kubepods-pod{SYSTEMD_UID}.slice/docker-3f0c.scope"),
+    "Docker, cgroupfs, v1": V1.format(f"/kubepods/burstable/pod{UID}/3f0c"),
+    "runc, hybrid, systemd": V1.format(f"/kubepods.slice/kubepods-pod{SYSTEMD_UID}.slice/3f0c") + "0::/init.scope\n",
+    "below the container, v2": f"0::/kubepods/pod{UID}/3f0c/init/app\n",
+}
+
+
+@pytest.mark.parametrize("text", PLACES.values(), ids=PLACES)
+def test_a_pods_process_is_known_by_its_cgroup_with_every_runtime(text: str) -> None:
+    assert cgroups.names(text, cgroups.spellings_of(UID))
+    assert not cgroups.names(text.replace("5b6f6d0c", "5b6f6d0d"), cgroups.spellings_of(UID))
+
+
+def test_a_process_of_the_node_is_no_pods() -> None:
+    for text in ("", "0::/\n", "12:memory:/system.slice/kubelet.service\n0::/system.slice/kubelet.service\n"):
+        assert not cgroups.names(text, cgroups.spellings_of(UID))
