@@ -68,6 +68,7 @@ class _Case:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     problem: Exception | None = None
     sandbox: _Sandbox | None = None  # the last that was given
+    told: tuple[Pod | None, Pod | None] | None = None  # the pod if it is wanted, and if it lives, as was said last
 
     def addressed(self, pod: Pod) -> Pod:
         """The pod with the addresses of its sandbox while its status has none, or an earlier one's."""
@@ -142,8 +143,12 @@ class Enrolments:
         for uid in wanted.keys() - self._cases.keys():
             self._cases[uid] = _Case(Captured(uid))
             self._start(uid)
-        for case in self._cases.values():
-            case.changed.set()
+        # Only whom it concerns: with many pods that come at once, each one's change would wake all.
+        for uid, case in self._cases.items():
+            told = (wanted.get(uid), living.get(uid))
+            if told != case.told or case.problem is not None:
+                case.told = told
+                case.changed.set()
 
     async def hold(self, uid: PodUid, fd: int, addresses: tuple[str, ...]) -> None:
         """Return once the pod is captured in the sandbox that the runtime has just made; `fd` stays the caller's.

@@ -81,6 +81,11 @@ class Redirection:
 
     # Pods.
 
+    def pod(self, cookie: int) -> PodEntry | None:
+        """What is stored for the namespace of that cookie."""
+        raw = self._maps["pods"].lookup(COOKIE.pack(cookie))
+        return PodEntry.unpack(raw) if raw is not None else None
+
     def pods(self) -> dict[int, PodEntry]:
         """The pods that the kernel knows, by netns cookie."""
         found = {}

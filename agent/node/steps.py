@@ -106,7 +106,7 @@ class Steps:
         captured.close()
         captured.netns, captured.is_given, captured.steered = fd, True, ()
         cookie = await netns.within(fd, netns.cookie)
-        entry = self._kernel.pods().get(cookie)
+        entry = self._kernel.pod(cookie)
         if entry is not None and entry.uid != captured.uid:
             captured.close()
             raise KernelError(f"pod {entry.uid} is served in this network namespace already")

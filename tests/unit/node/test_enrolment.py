@@ -109,8 +109,8 @@ async def test_wanted_pods_are_enrolled_and_others_withdrawn() -> None:
         stage.enrolments.want(pods("1", "2"), pods("1", "2"))
         await settled(stage, 2)
         stage.enrolments.want(pods("2"), pods("1", "2"))
-        await settled(stage, 4)
-        assert sorted(stage.steps.done) == ["enrol 1", "enrol 2", "enrol 2", "withdraw 1"]
+        await settled(stage, 3)
+        assert sorted(stage.steps.done) == ["enrol 1", "enrol 2", "withdraw 1"]  # nobody else is touched
         assert stage.enrolments.uids == {"2"}
 
 
@@ -118,6 +118,17 @@ async def settled(stage: Stage, count: int) -> None:
     async with asyncio.timeout(5):
         while len(stage.steps.done) < count:  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def test_a_change_of_one_pod_wakes_no_other() -> None:
+    async with Stage() as stage:
+        stage.enrolments.want(pods("1", "2"), pods("1", "2"))
+        await settled(stage, 2)
+        for ready in (True, False, True):
+            changed = {**pods("1"), PodUid("2"): replace(a_pod("2"), is_ready=ready)}
+            stage.enrolments.want(changed, changed)
+            await asyncio.sleep(0.01)
+        assert sorted(stage.steps.done) == ["enrol 1", "enrol 2", "enrol 2", "enrol 2", "enrol 2"]
 
 
 async def test_a_pod_that_is_stuck_holds_up_no_other() -> None:
