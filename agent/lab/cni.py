@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from agent.errors import InvalidObjectError, UnavailableError
 from agent.lab.addresses import Pair
 from agent.lab.layout import netns_path
 from agent.lab.network import WIRE
+
+logger = logging.getLogger(__name__)
 
 OWN: Final = "weft-lab"
 _FILE: Final = "10-weft-lab.conflist"
@@ -51,12 +54,17 @@ class Chain:
     async def delete(self, pod: Pod, netns: str, address: Pair) -> None:
         """Tell the plugins, the last one first, that the pod ends."""
         for plugin in reversed(self._plugins()):
-            await self._call("DEL", plugin, pod, netns, _result(netns, address))
+            try:
+                await self._call("DEL", plugin, pod, netns, _result(netns, address))
+            except UnavailableError as exc:
+                logger.warning("pod ends without a plugin", extra={"pod": pod.full_name, "reason": exc})
 
     def _plugins(self) -> list[dict[str, Any]]:
         """Those after the lab's network, of the first file."""
         files = [path for path in (self.folder / "net.d").iterdir() if path.suffix in _SUFFIXES]
-        first = min(path for path in files if not path.name.startswith("."))
+        first = min((path for path in files if not path.name.startswith(".")), default=None)
+        if first is None:
+            raise UnavailableError(f"no CNI configuration in {self.folder / 'net.d'}")
         try:
             found = json.loads(first.read_text())
             own = {"cniVersion": found["cniVersion"], "name": found["name"]}
@@ -69,22 +77,21 @@ class Chain:
     ) -> tuple[dict[str, Any], int]:
         metadata = pod.metadata
         name = f"K8S_POD_NAMESPACE={metadata.namespace};K8S_POD_NAME={metadata.name};K8S_POD_UID={metadata.uid}"
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            self.folder / "bin" / plugin["type"],
-            stdin=pipe,
-            stdout=pipe,
-            env={
-                "CNI_COMMAND": command,
-                "CNI_CONTAINERID": metadata.uid,
-                "CNI_NETNS": str(netns_path(netns)),
-                "CNI_IFNAME": WIRE,
-                "CNI_PATH": str(self.folder / "bin"),
-                "CNI_ARGS": f"IgnoreUnknown=1;{name}",
-            },
-        )
-        said, _ = await process.communicate(json.dumps({**plugin, "prevResult": result}).encode())
-        return (json.loads(said) if said else {}), await process.wait()
+        environment = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": metadata.uid,
+            "CNI_NETNS": str(netns_path(netns)),
+            "CNI_IFNAME": WIRE,
+            "CNI_PATH": str(self.folder / "bin"),
+            "CNI_ARGS": f"IgnoreUnknown=1;{name}",
+        }
+        program, pipe = self.folder / "bin" / plugin["type"], asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(program, stdin=pipe, stdout=pipe, env=environment)
+            said, _ = await process.communicate(json.dumps({**plugin, "prevResult": result}).encode())
+            return (json.loads(said) if said else {}), await process.wait()
+        except (OSError, ValueError) as exc:
+            raise UnavailableError(f"plugin {program}: {exc}") from exc
 
 
 def _result(netns: str, address: Pair) -> dict[str, Any]:

@@ -119,10 +119,13 @@ class Installation:
         logger.info("CNI plugin chained", extra={"file": str(path.with_name(step.name))})
 
     def remove(self) -> None:
-        """Take the plugin out of every configuration, then its program away; twice is fine."""
+        """Take the plugin out of every configuration, then its program away; twice is fine.
+
+        The program stays while a configuration names it that is not ours to edit: without it no pod could start.
+        """
         folder = self._folders.configurations
         names = _names(folder)
-        for name in cni_config.candidates(names):
+        for name in cni_config.candidates(names) if self._folders.is_chained else ():
             try:
                 step = cni_config.removal(name, _text(folder / name), names)
             except InvalidObjectError as exc:
@@ -131,7 +134,13 @@ class Installation:
             if step is not None:
                 _undo(folder, step)
                 logger.info("CNI plugin taken out", extra={"file": str(folder / name)})
-        (self._folders.programs / PLUGIN).unlink(missing_ok=True)
+        left = [
+            name for name in cni_config.candidates(_names(folder)) if PLUGIN.encode() in (folder / name).read_bytes()
+        ]
+        if left:
+            logger.warning("CNI plugin stays, configurations name it", extra={"files": ", ".join(left)})
+        else:
+            (self._folders.programs / PLUGIN).unlink(missing_ok=True)
 
     def _note(self, report: Report) -> None:
         for name, problem in report.problems.items():

@@ -130,6 +130,15 @@ def test_removal_brings_back_what_was_there(node: Node) -> None:
     assert list(node.programs.iterdir()) == []
 
 
+def test_the_program_stays_while_a_configuration_names_it_that_is_not_ours_to_edit(tmp_path: Path) -> None:
+    node = Node(tmp_path, is_chained=False)
+    path = node.write("10-a.conflist", json.dumps(CHAINED))
+    node.installation.bring()
+    node.installation.remove()
+    assert json.loads(path.read_text()) == CHAINED
+    assert (node.programs / "weft-cni").exists()
+
+
 async def test_what_others_change_is_put_right(node: Node) -> None:
     task = asyncio.ensure_future(node.installation.keep())
     try:
