@@ -73,7 +73,10 @@ class Addresses:
             policies=self._state.listed_policies(pod),
         )
         name = workloads.workload_uid(self._cluster, pod.namespace, pod.name)
-        return resource(wire.ADDRESS_TYPE, name, address, aliases=aliases, topics=address.workload.services)
+        named = address.workload.authorization_policies
+        return resource(
+            wire.ADDRESS_TYPE, name, address, aliases=aliases, topics=address.workload.services, policies=named
+        )
 
     def _claim(self, key: Key, addresses: tuple[str, ...]) -> None:
         old = self._claimed.get(key, ())

@@ -40,11 +40,11 @@ class Discovery:
 
     def publish(self, type_url: str, changed: Iterable[Resource], removed: Iterable[str]) -> None:
         """Make new contents known to every proxy that asked for them."""
-        names = self.catalogues[type_url].update(changed, removed)
+        changes = self.catalogues[type_url].update(changed, removed)
         self._metrics.resources.labels(type=type_url).set(len(self.catalogues[type_url].resources))
         now = time.monotonic()
-        for session in self.sessions if names else ():
-            if session.mark(type_url, names):
+        for session in self.sessions if changes else ():
+            if session.mark(type_url, changes):
                 session.changed_at = session.changed_at or now
 
     def complete(self) -> None:

@@ -14,6 +14,8 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
 _VERSION_DIGITS = 16  # 64 bits: enough to tell two contents of one resource apart
+# Ends of the versions of policies, so that one tells, after a restart too, in which form a proxy holds it.
+_FORMS = {None: "", True: "-wide", False: "-narrow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Resource:
     and for an endpoint the names of its services.
     is_wide: acts on others that do not name it. Where it narrows to those that do, they have to name it before.
     is_dry_run: is to be enforced by nobody, and must not reach a proxy that does not know what that means.
+    policies: of a workload, the policies that it names.
     encoded: a DeltaDiscoveryResponse that holds nothing but this resource. Messages of
     protobuf concatenate, so a response is the concatenation of its resources.
     """
@@ -34,6 +37,7 @@ class Resource:
     encoded: bytes
     is_wide: bool = False
     is_dry_run: bool = False
+    policies: frozenset[str] = frozenset()
 
 
 def resource(
@@ -43,18 +47,25 @@ def resource(
     *,
     aliases: Iterable[str] = (),
     topics: Iterable[str] = (),
-    is_wide: bool = False,
+    is_wide: bool | None = None,
     is_dry_run: bool = False,
+    policies: Iterable[str] = (),
 ) -> Resource:
-    """Encode a message. `aliases` are told to the proxy; `topics` are known only here."""
+    """Encode a message. `aliases` are told to the proxy; `topics` are known only here. `is_wide` is of policies."""
     content = body.SerializeToString(deterministic=True)
-    version = hashlib.sha256(content).hexdigest()[:_VERSION_DIGITS]
+    version = hashlib.sha256(content).hexdigest()[:_VERSION_DIGITS] + _FORMS[is_wide]
     aliases = sorted(aliases)
     wrapped = discovery_pb2.Resource(name=name, version=version, aliases=aliases)
     wrapped.resource.type_url = type_url
     wrapped.resource.value = content
     encoded: bytes = discovery_pb2.DeltaDiscoveryResponse(resources=[wrapped]).SerializeToString()
-    return Resource(name, version, frozenset({name, *aliases, *topics}), encoded, is_wide, is_dry_run)
+    names = frozenset({name, *aliases, *topics})
+    return Resource(name, version, names, encoded, bool(is_wide), is_dry_run, frozenset(policies))
+
+
+def was_wide(version: str) -> bool:
+    """Whether what a proxy holds in this version is wide, or may be: nobody knows of another controller's versions."""
+    return not version.endswith(_FORMS[False])
 
 
 class Catalogue:
@@ -71,11 +82,19 @@ class Catalogue:
     def resources(self) -> Mapping[str, Resource]:
         return self._resources
 
-    def update(self, changed: Iterable[Resource], removed: Iterable[str]) -> frozenset[str]:
-        """Take in new contents; the names of those that really differ from before."""
-        touched = {new.name for new in changed if self._put(new)} | {name for name in removed if self._drop(name)}
+    def update(self, changed: Iterable[Resource], removed: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Take in new contents; the names of those that really differ from before, with the policies each has left."""
+        touched: dict[str, frozenset[str]] = {}
+        for new in changed:
+            old = self._resources.get(new.name)
+            if self._put(new):
+                touched[new.name] = old.policies - new.policies if old is not None else frozenset()
+        for name in removed:
+            old = self._resources.get(name)
+            if old is not None and self._drop(name):
+                touched[name] = old.policies
         self.revision += bool(touched)
-        return frozenset(touched)
+        return touched
 
     def lookup(self, topic: str) -> set[str]:
         """Names of what is meant by a topic; a service comes with its endpoints."""

@@ -7,13 +7,16 @@ reader costs a set of names, never more than there are resources, and gets the l
 Order on a stream: new and changed policies, then addresses, then policies that went or that
 narrow to the workloads naming them. So no workload ever names a policy that its proxy does not
 hold, which would refuse every connection, and none is let go by a policy before it names it,
-which would leave it open.
+which would leave it open; the latter holds for a workload too that the proxy has not confirmed,
+because it may have refused it. And where a policy changes and workloads leave it, they go before
+it: its new rules are not meant for them. (Two policies that swap workloads while both change
+cannot be put in such an order, and only a slow reader gets both at once; policies go first then.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,7 +24,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from agent.controller.abilities import understands_dry_run
 from agent.controller.auth import Caller
-from agent.controller.resources import Catalogue, Resource
+from agent.controller.resources import Catalogue, Resource, was_wide
 from agent.errors import ProtocolError
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE
 
@@ -29,6 +32,8 @@ TYPES: Final = (AUTHORIZATION_TYPE, ADDRESS_TYPE)  # in the order in which they 
 _WILDCARD: Final = "*"
 _MOST_NAMES: Final = 100_000  # bounds what one proxy can make the controller remember
 _SHOWN_CHARACTERS: Final = 500  # of a proxy's words about itself
+
+Waits = Callable[[str, Resource | None], bool]  # whether a name, with what is to be held under it, has to wait
 
 
 @dataclass(slots=True)
@@ -43,6 +48,8 @@ class Subscription:
     missing: set[str] = field(default_factory=set)  # names asked for that nothing answers to
     held: dict[str, str] = field(default_factory=dict)  # versions from before a reconnect, until the first response
     wide: set[str] = field(default_factory=set)  # what the proxy holds, or may hold, in a form that is wide
+    left: dict[str, frozenset[str]] = field(default_factory=dict)  # of pending workloads, the policies that each leaves
+    unconfirmed: dict[str, str] = field(default_factory=dict)  # sent and not acknowledged, with the nonce
     takes_dry_runs: bool = True
     is_answered: bool = False  # the proxy has said what it thinks of a response
     owes_first: bool = True  # the first response goes out even when empty: the proxy waits for it
@@ -76,47 +83,59 @@ class Subscription:
             self.is_wildcard = False
             self.pending = kept
 
-    def mark(self, names: Iterable[str]) -> bool:
-        """Note changes; whether there is something to send now."""
-        self.pending.update(names if self.is_wildcard else [name for name in names if self._is_wanted(name)])
+    def mark(self, changes: Mapping[str, frozenset[str]]) -> bool:
+        """Note changed names, each with the policies that it has left; whether there is something to send now."""
+        names = changes.keys() if self.is_wildcard else [name for name in changes if self._is_wanted(name)]
+        self.pending.update(names)
+        for name in names:
+            if changes[name]:
+                self.left[name] = self.left.get(name, frozenset()) | changes[name]
         return bool(self.pending)
 
-    def take(self, *, is_last: bool) -> tuple[list[Resource], list[str]]:
-        """What to send of the pending: current contents, and names that are gone.
-
-        is_last: also what has to wait for the other types, see the order at the top.
-        """
+    def take(self, waits: Waits) -> tuple[list[Resource], list[str]]:
+        """What to send of the pending: current contents, and names that are gone."""
         changed: list[Resource] = []
         removed: list[str] = []
-        left: set[str] = set()
+        kept: set[str] = set()
         for name in sorted(self.pending):
-            found = self._content(name)
-            if not is_last and (found is None or self._is_narrowing(found)):
-                left.add(name)
-            elif found is None:
+            found = self.content(name)
+            if waits(name, found):
+                kept.add(name)
+                continue
+            if found is None:
                 removed.append(name)
             elif self.held.get(name) != found.version:
                 changed.append(found)
-            if name not in left:
-                self._note_form(name, is_wide=found is not None and found.is_wide)
-        if is_last:
-            removed.extend(sorted(name for name in self.missing if not self.catalogue.lookup(name)))
-            self.missing.clear()
+            self._note_form(name, is_wide=found is not None and found.is_wide)
+        gone = {name for name in self.missing if not self.catalogue.lookup(name)}
+        self.missing = {name for name in gone if waits(name, None)}
+        removed.extend(sorted(gone - self.missing))
         self.sent.difference_update(removed)
-        self.pending = left
-        self.held = {name: self.held[name] for name in left & self.held.keys()}
+        self.pending = kept
+        self.held = {name: self.held[name] for name in kept & self.held.keys()}
+        self.left = {name: self.left[name] for name in kept & self.left.keys()}
         return changed, removed
 
-    def _content(self, name: str) -> Resource | None:
+    def confirm(self, nonce: str) -> None:
+        """The proxy has in force what came with this nonce."""
+        self.unconfirmed = {name: sent for name, sent in self.unconfirmed.items() if sent != nonce}
+
+    def unconfirmed_policies(self) -> set[str]:
+        """What is named by workloads of which the proxy has not said that it took them as they are."""
+        found = (self.content(name) for name in self.unconfirmed)
+        return set().union(*(each.policies for each in found if each is not None))
+
+    def left_policies(self) -> set[str]:
+        """What pending workloads have left, as far as is known: of those held from before a reconnect it is not."""
+        return set().union(*self.left.values())
+
+    def content(self, name: str) -> Resource | None:
         """What the proxy is to hold under a name; a dry run is nothing for one that would enforce it."""
         found = self.catalogue.resources.get(name)
         return None if found is None or (found.is_dry_run and not self.takes_dry_runs) else found
 
     def _note_form(self, name: str, *, is_wide: bool) -> None:
         (self.wide.add if is_wide else self.wide.discard)(name)
-
-    def _is_narrowing(self, new: Resource) -> bool:
-        return new.name in self.wide and not new.is_wide
 
     def _found(self, names: Iterable[str]) -> set[str]:
         return set().union(*map(self.catalogue.lookup, names))
@@ -170,10 +189,10 @@ class Session:
             self._acknowledge(found, request)
         self.wake.set()
 
-    def mark(self, type_url: str, names: Iterable[str]) -> bool:
-        """Note changed resources; whether there is now something to send."""
+    def mark(self, type_url: str, changes: Mapping[str, frozenset[str]]) -> bool:
+        """Note changed resources, as Catalogue.update tells of them; whether there is now something to send."""
         found = self.subscriptions.get(type_url)
-        if found is None or not found.mark(names):
+        if found is None or not found.mark(changes):
             return False
         self.wake.set()
         return True
@@ -186,15 +205,18 @@ class Session:
         """
         if not all(catalogue.is_complete for catalogue in self._catalogues.values()):
             return None
-        for _ in range(2):  # again: addresses may turn out to have no news, and nothing waits for them any more
-            for type_url in TYPES:
-                found = self.subscriptions.get(type_url)
-                if found is None:
-                    continue
-                is_last = type_url == ADDRESS_TYPE or not self._are_addresses_owed()
-                changed, removed = found.take(is_last=is_last)
-                if changed or removed or found.owes_first:
-                    return type_url, self._encode(found, changed, removed)
+        policies, addresses = (self.subscriptions.get(type_url) for type_url in TYPES)
+        # Again: addresses may turn out to have no news, and nothing waits for them any more.
+        for is_last in (False, False, True):
+            postponed: Set[str] = frozenset()
+            if policies is not None and (addresses is None or not is_last):
+                postponed = self._postponed(policies, addresses)
+            if policies is not None and (
+                answer := self._answer(policies, self._policies_wait(policies, addresses, postponed))
+            ):
+                return answer
+            if addresses is not None and (answer := self._answer(addresses, _naming(postponed))):
+                return answer
         return None
 
     def close(self, fault: ProtocolError | None = None) -> None:
@@ -214,10 +236,38 @@ class Session:
         found.subscribe(wanted.difference(request.resource_names_unsubscribe))
         # What it still holds is followed too, asked for or not: it may have changed, or gone.
         found.pending |= found.held.keys()
-        found.wide |= found.held.keys()  # nobody knows in which form
+        found.wide |= {name for name, version in found.held.items() if was_wide(version)}
         if not found.is_wildcard:
             found.sent |= found.held.keys()
         return found
+
+    def _answer(self, found: Subscription, waits: Waits) -> tuple[str, bytes] | None:
+        changed, removed = found.take(waits)
+        if not (changed or removed or found.owes_first):
+            return None
+        return found.catalogue.type_url, self._encode(found, changed, removed)
+
+    def _postponed(self, policies: Subscription, addresses: Subscription | None) -> Set[str]:
+        """Changed policies that have to wait for workloads to leave them."""
+        left = addresses.left_policies() if addresses is not None else set()
+        if addresses.held if addresses is not None else self._are_addresses_owed():
+            left |= policies.held.keys()
+        found = ((name, policies.content(name)) for name in left & policies.pending)
+        # One that becomes wide goes at once: who leaves it does so because it need not be named any more.
+        return {name for name, new in found if new is not None and not new.is_wide and name not in policies.wide}
+
+    def _policies_wait(self, policies: Subscription, addresses: Subscription | None, postponed: Set[str]) -> Waits:
+        is_owed = self._are_addresses_owed()
+        may_narrow = addresses is not None and not policies.wide.isdisjoint(policies.pending)
+        doubtful = addresses.unconfirmed_policies() if addresses is not None and may_narrow else frozenset()
+
+        def waits(name: str, new: Resource | None) -> bool:
+            if new is None:
+                return is_owed
+            is_narrowing = name in policies.wide and not new.is_wide
+            return name in postponed or (is_narrowing and (is_owed or name in doubtful))
+
+        return waits
 
     def _are_addresses_owed(self) -> bool:
         found = self.subscriptions.get(ADDRESS_TYPE)
@@ -230,6 +280,7 @@ class Session:
         found.is_answered = True
         if not request.HasField("error_detail"):
             found.nonce_acked = request.response_nonce
+            found.confirm(request.response_nonce)
             return
         found.rejections += 1
         found.last_rejection = request.error_detail.message[:_SHOWN_CHARACTERS]
@@ -239,6 +290,8 @@ class Session:
         found.owes_first = False
         found.revision_sent = found.catalogue.revision
         found.nonce_sent = f"{found.revision_sent}-{self._responses}"
+        if found.catalogue.type_url == ADDRESS_TYPE:
+            found.unconfirmed.update(dict.fromkeys((each.name for each in changed), found.nonce_sent))
         tail = discovery_pb2.DeltaDiscoveryResponse(
             type_url=found.catalogue.type_url,
             nonce=found.nonce_sent,
@@ -246,3 +299,8 @@ class Session:
             removed_resources=removed,
         )
         return b"".join([*(each.encoded for each in changed), tail.SerializeToString()])
+
+
+def _naming(policies: Set[str]) -> Waits:
+    """Workloads that name one of them wait."""
+    return lambda _, new: new is not None and not policies.isdisjoint(new.policies)

@@ -38,7 +38,7 @@ class World:
 
     def _publish(self, type_url: str, changed: list[Resource], removed: list[str]) -> None:
         assert type_url == ADDRESS_TYPE
-        self.altered = self.catalogue.update(changed, removed)
+        self.altered = frozenset(self.catalogue.update(changed, removed))
 
 
 @pytest.fixture

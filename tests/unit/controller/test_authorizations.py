@@ -67,7 +67,7 @@ class World:
         return self.altered
 
     def _publish(self, type_url: str, changed: list[Resource], removed: list[str]) -> None:
-        if altered := self.catalogues[type_url].update(changed, removed):
+        if altered := frozenset(self.catalogues[type_url].update(changed, removed)):
             self.altered.append(altered)
 
 

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 from agent import kube
@@ -32,7 +33,7 @@ def scopes(*objects: tuple[kube.Kind, Object]) -> list[str]:
 def test_a_policy_is_shown_with_the_resource_and_version_that_proxies_get() -> None:
     (found,) = rows((AUTHORIZATION_POLICY, a_policy("allow", selector=APP)))
     version = found.pop("version")
-    assert isinstance(version, str) and len(version) == 16
+    assert isinstance(version, str) and re.fullmatch("[0-9a-f]{16}-narrow", version)
     assert found == {
         "kind": "AuthorizationPolicy",
         "namespace": "shop",

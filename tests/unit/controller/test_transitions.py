@@ -28,7 +28,10 @@ TYPES = (AUTHORIZATION_TYPE, ADDRESS_TYPE)
 WEB = {"matchLabels": {"app": "web"}}
 DB = {"matchLabels": {"app": "db"}}
 FRONT = [{"from": [{"source": {"principals": ["td/ns/shop/sa/front"]}}]}]
-CALLERS = [Request(account, "10.0.0.1", 80) for account in (None, ("shop", "front"), ("shop", "back"))]
+BACK = [{"from": [{"source": {"principals": ["td/ns/shop/sa/back"]}}]}]
+MONITOR = [{"from": [{"source": {"principals": ["td/ns/shop/sa/monitor"]}}]}]
+ACCOUNTS = (None, ("shop", "front"), ("shop", "back"), ("shop", "monitor"))
+CALLERS = [Request(account, "10.0.0.1", 80) for account in ACCOUNTS]
 PODS = [
     a_pod(),
     a_pod("db-1", ip="10.0.0.8", labels={"app": "db"}),
@@ -46,6 +49,7 @@ class Node:
     workloads: dict[str, workload_pb2.Workload] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=lambda: {type_url: {} for type_url in TYPES})
     moments: list[Admitted] = field(default_factory=list)
+    refuses_workloads: bool = False
 
     def ask(self, type_url: str) -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(
@@ -69,7 +73,10 @@ class Node:
 
     def acknowledge(self, heard: list[discovery_pb2.DeltaDiscoveryResponse]) -> None:
         for each in heard:
-            self.session.receive(discovery_pb2.DeltaDiscoveryRequest(type_url=each.type_url, response_nonce=each.nonce))
+            answer = discovery_pb2.DeltaDiscoveryRequest(type_url=each.type_url, response_nonce=each.nonce)
+            if self._refuses(each):
+                answer.error_detail.message = "not today"
+            self.session.receive(answer)
 
     def admitted(self) -> Admitted:
         return frozenset(
@@ -79,7 +86,12 @@ class Node:
             if verdict(workload.namespace, workload.authorization_policies, self.policies, caller).allowed
         )
 
+    def _refuses(self, response: discovery_pb2.DeltaDiscoveryResponse) -> bool:
+        return self.refuses_workloads and response.type_url == ADDRESS_TYPE
+
     def _take(self, response: discovery_pb2.DeltaDiscoveryResponse) -> None:
+        if self._refuses(response):
+            return
         for name in response.removed_resources:
             self.versions[response.type_url].pop(name, None)
             self.policies.pop(name, None)
@@ -137,9 +149,9 @@ class World:
         self.addresses.update(touched)
 
 
-def of(action: str, selector: Object | None, namespace: str = "shop") -> Object:
-    more = {"selector": selector} if selector else {}
-    return a_policy(namespace=namespace, action=action, rules=FRONT, **more)
+def of(action: str, selector: Object | None, namespace: str = "shop", rules: list[Object] = FRONT) -> Object:
+    more: Object = {"selector": selector} if selector else {}
+    return a_policy(namespace=namespace, action=action, rules=rules, **more)
 
 
 TRANSITIONS = {
@@ -161,6 +173,39 @@ def test_a_policy_that_changes_its_reach_opens_and_closes_nothing_else(
     world.put(AUTHORIZATION_POLICY, of(action, old, namespace))
     world.node.listen()
     _check(world, lambda: world.put(AUTHORIZATION_POLICY, of(action, new, namespace)), is_connected=is_connected)
+
+
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+@pytest.mark.parametrize("is_connected", [True, False])
+@pytest.mark.parametrize(("namespace", "old", "new"), TRANSITIONS.values(), ids=TRANSITIONS)
+@pytest.mark.parametrize("others", [[], MONITOR])
+def test_a_policy_that_changes_its_reach_and_its_rules_at_once_judges_nobody_by_a_mixture(
+    namespace: str, old: Object | None, new: Object | None, is_connected: bool, action: str, others: list[Object]
+) -> None:
+    world = World()
+    if others:
+        world.put(AUTHORIZATION_POLICY, a_policy("monitor", rules=others))
+    world.put(AUTHORIZATION_POLICY, of(action, old, namespace))
+    world.node.listen()
+    changed = of(action, new, namespace, BACK)
+    _check(world, lambda: world.put(AUTHORIZATION_POLICY, changed), is_connected=is_connected)
+
+
+def test_a_policy_does_not_narrow_to_a_workload_that_the_proxy_has_refused() -> None:
+    world = World()
+    world.put(AUTHORIZATION_POLICY, of("DENY", None))
+    world.node.listen()
+    before = world.node.admitted()
+    world.node.refuses_workloads = True
+    world.put(AUTHORIZATION_POLICY, of("DENY", WEB))
+    world.node.listen()
+    assert world.node.admitted() == before
+    assert len(world.node.moments) > 1
+    world.node.refuses_workloads = False
+    world.put(POD, a_pod(labels={"app": "web", "version": "2"}))
+    world.node.listen()
+    front = 1
+    assert {uid for uid, number in world.node.admitted() - before if number == front} == {"Kubernetes//Pod/shop/db-1"}
 
 
 @pytest.mark.parametrize("action", ["ALLOW", "DENY"])
