@@ -117,7 +117,6 @@ class Discovery:
         self._factor = factor
         self._ledger = Ledger(keeps_values=saved is not None)
         self._restored = False
-        self._unsaved: set[str] = set()
         self._changed = asyncio.Event()
         self.is_connected = False  # a stream is open on which the controller has answered
 
@@ -138,11 +137,9 @@ class Discovery:
     async def _restore(self) -> None:
         if self._saved is None:
             return
-        for type_url in TYPES:
-            found = await asyncio.to_thread(self._saved.load, type_url)
-            if found is not None:
-                await self._apply(found)
-                logger.info("saved state is in force", extra={"type": type_url, "resources": len(found.changed)})
+        for found in await asyncio.to_thread(self._saved.load):
+            await self._apply(found)
+            logger.info("saved state is in force", extra={"type": found.type_url, "resources": len(found.changed)})
 
     async def _follow(self) -> None:
         pause, last = delays(FIRST_DELAY_SECONDS, MOST_DELAY_SECONDS, self._factor), ""
@@ -180,8 +177,8 @@ class Discovery:
         received = update(response)
         if received.type_url in TYPES:
             rejected = await self._apply(received)
-            self._unsaved.add(received.type_url)
-            self._changed.set()
+            if self._ledger.is_complete:
+                self._changed.set()
         else:
             rejected = [(received.type_url, "was not asked for")]
         if rejected:
@@ -208,14 +205,13 @@ class Discovery:
             await self._changed.wait()
             await self._sleep(SAVE_DELAY_SECONDS)
             self._changed.clear()
-            unsaved, self._unsaved = self._unsaved, set()
+            # Of one moment: what came between the types would be a state that the controller never sent.
+            resources = {type_url: self._ledger.resources(type_url) for type_url in TYPES}
             try:
-                for type_url in sorted(unsaved):
-                    await asyncio.to_thread(saved.save, type_url, self._ledger.resources(type_url))
+                await asyncio.to_thread(saved.save, resources)
                 failing = False
             except UnavailableError as exc:
                 if not failing:
                     logger.error("state is not saved", extra={"reason": exc})
                 failing = True
-                self._unsaved |= unsaved
                 self._changed.set()

@@ -110,8 +110,7 @@ async def test_a_type_that_nobody_asked_for_is_refused() -> None:
 
 async def test_the_saved_state_is_in_force_before_the_controller_answers(tmp_path: Path) -> None:
     saved = SavedState(tmp_path)
-    saved.save(AUTHORIZATION_TYPE, [])
-    saved.save(ADDRESS_TYPE, [Resource("a", "1", b"raw")])
+    saved.save({AUTHORIZATION_TYPE: [], ADDRESS_TYPE: [Resource("a", "1", b"raw")]})
     world = World(FakeController([]), saved=saved)
     await world.to_the_end()
     assert world.engine.applied == [(AUTHORIZATION_TYPE, [], []), (ADDRESS_TYPE, [("a", b"raw")], [])]
@@ -119,13 +118,17 @@ async def test_the_saved_state_is_in_force_before_the_controller_answers(tmp_pat
     assert dict(world.controller.sent[0][1].initial_resource_versions) == {"a": "1"}
 
 
-async def test_what_comes_is_saved(tmp_path: Path) -> None:
+async def test_what_comes_is_saved_once_there_is_all_of_it(tmp_path: Path) -> None:
     saved = SavedState(tmp_path / "made")
-    world = World(FakeController([a_response(ADDRESS_TYPE, ("a", "1", b"raw"))]), sleeps=3, saved=saved)
+    policies, addresses = a_response(AUTHORIZATION_TYPE), a_response(ADDRESS_TYPE, ("a", "1", b"raw"))
+    half = World(FakeController([addresses]), sleeps=3, saved=saved)
+    await half.to_the_end()
+    assert saved.load() == []
+    world = World(FakeController([policies, addresses]), sleeps=3, saved=saved)
     async with running(world.discovery.run()):
         await world.controller.finished.wait()
-        await until(lambda: saved.load(ADDRESS_TYPE) is not None)
-    assert saved.load(ADDRESS_TYPE) == Update(ADDRESS_TYPE, "", (Resource("a", "1", b"raw"),))
+        await until(lambda: bool(saved.load()))
+    assert saved.load() == [Update(AUTHORIZATION_TYPE, ""), Update(ADDRESS_TYPE, "", (Resource("a", "1", b"raw"),))]
 
 
 class Witness(FakeEngine):
