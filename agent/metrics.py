@@ -216,7 +216,8 @@ class TrafficCollector(Collector):
     def _verdicts(self, counted: list[tuple[str, str, int]]) -> Metric:
         family = CounterMetricFamily(
             "weft_policy_verdicts",
-            "Connections that a policy allowed or refused, or cut while they were open",
+            "Connections that a policy allowed or refused, or cut while they were open; "
+            "of a dry run, what it would have done (would-allow, would-refuse)",
             labels=["policy", "effect"],
         )
         for policy, effect, count in counted:
