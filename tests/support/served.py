@@ -67,9 +67,13 @@ class Served:
         changed = [(each.uid, workload_pb2.Address(workload=each).SerializeToString()) for each in workloads]
         assert self.engine.apply(ADDRESS_TYPE, changed, gone) == []
 
-    def deny(self, account: str) -> None:
+    def deny(self, account: str, *, dry_run: bool = False) -> None:
         policy = authorization_pb2.Authorization(
-            name="no", namespace="shop", scope="NAMESPACE", action=authorization_pb2.Action.Value("DENY")
+            name="no",
+            namespace="shop",
+            scope="NAMESPACE",
+            action=authorization_pb2.Action.Value("DENY"),
+            dry_run=dry_run,
         )
         match = policy.rules.add().clauses.add().matches.add()
         match.principals.add().exact = f"cluster.local/ns/shop/sa/{account}"
