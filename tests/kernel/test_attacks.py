@@ -77,10 +77,16 @@ def answers(mesh: Mesh) -> None:
 
 @contextlib.contextmanager
 def calls(mesh: Mesh, port: int, number: int) -> Iterator[list[socket.socket]]:
-    """Connections from outside the mesh to the web pod, which say nothing."""
+    """Connections from outside the mesh to the web pod, which say nothing; without those that were reset at once."""
     with contextlib.ExitStack() as stack:
         address = mesh.pod("shop/web")["addresses"][0]
-        yield [stack.enter_context(mesh.connect("outside/client", address, port)) for _ in range(number)]
+        made = []
+        for _ in range(number):
+            # The proxy may take a connection, and refuse it for want of a descriptor, before connect() has returned.
+            with contextlib.suppress(ConnectionResetError):
+                made.append(stack.enter_context(mesh.connect("outside/client", address, port)))
+        assert made
+        yield made
 
 
 @pytest.mark.parametrize("proxy", ["node-1-proxy", "node-2-proxy"])
