@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ class _Remedies:
     def _phrases(self, policy: str | None, rule: int | None) -> Iterator[str]:
         allowing = self.catalogue.allowing(self.server)
         port = self.leg.target.rpartition(":")[2]
+        yield from self._shortfalls([policy] if policy is not None else allowing)
         if policy is None:
             if allowing:
                 principal = self.client.workload.identity.removeprefix("spiffe://")
@@ -98,6 +99,13 @@ class _Remedies:
         else:
             whom = self.client.identity or f"a client without an identity ({self.client.workload.addresses[0]})"
             yield f"change rule {rule} of AuthorizationPolicy {policy} so that it does not match {whom} on port {port}"
+
+    def _shortfalls(self, names: Collection[str]) -> Iterator[str]:
+        """What stands in a policy and only a waypoint could tell decides otherwise than its author may think."""
+        for row in self.policies:
+            if row["kind"] == "AuthorizationPolicy" and row["resource"] in names:
+                for shortfall in row["shortfalls"]:
+                    yield f"mend AuthorizationPolicy {row['resource']}, {shortfall}"
 
 
 def _strict_for(policy: str, workload: Workload, policies: Sequence[Json]) -> list[str]:

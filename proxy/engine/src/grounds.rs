@@ -49,7 +49,7 @@ pub fn nearest(policy: &Policy, most: usize, facts: &Facts) -> Failing {
         None => Failing {
             rule: None,
             field: None,
-            text: "it has no rules".to_owned(),
+            text: "it has no rule that a node proxy can check".to_owned(),
             fields: usize::MAX,
         },
     }

@@ -192,6 +192,17 @@ def test_where_no_allow_policy_matches_one_is_named_with_the_principal_to_add() 
     assert asked(mesh).advice == [advice]
 
 
+def test_a_policy_of_which_a_part_needs_a_waypoint_is_named_with_that_part() -> None:
+    mesh = a_mesh(named=NONE_ALLOWED, policies=[ALLOW_POLICY])
+    shortfall = "spec.rules[0]: to[0].operation.methods: only a waypoint can tell, so the rule allows nothing"
+    row = {"kind": "AuthorizationPolicy", "resource": "shop/allow", "shortfalls": [shortfall]}
+    other = {"kind": "AuthorizationPolicy", "resource": "shop/other", "shortfalls": ["not asked about"]}
+    mesh.answers[reach.CONTROLLER, 15014]["/debug/policies"] = [row, other]
+    first, second = asked(mesh).advice
+    assert first == f"Mend AuthorizationPolicy shop/allow, {shortfall}."
+    assert second.startswith("Add a rule to AuthorizationPolicy shop/allow ")
+
+
 def test_a_pod_outside_comes_as_plain_tcp_and_is_told_to_enrol_when_strict_refuses_it() -> None:
     mesh = a_mesh(nameless=DENIED)
     answer = asked(mesh, "out/client", "web.shop:80")
