@@ -80,7 +80,7 @@ def conversation(mesh: Mesh) -> Iterator[Callable[[str], str]]:
 
 
 def test_certificates_are_renewed_under_load_without_a_failed_connection() -> None:
-    with shop("renew", env=("proxy:SECRET_TTL=60s",)) as mesh:
+    with shop("renew", env=("proxy:SECRET_TTL=40s",)) as mesh:
         with load(mesh, rate=100) as seen, conversation(mesh) as say:
             before = {node: serials(mesh, node) for node in NODES}
             until("every certificate is renewed", lambda: are_all_renewed(mesh, before), timeout=60)
