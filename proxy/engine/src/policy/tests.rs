@@ -585,7 +585,10 @@ fn an_allow_refuses_what_no_allow_matches() {
     store.put_policy(a_policy("nobody", wire::Action::Allow, vec![]));
     assert_eq!(
         judged(&store, Some(CALLER)),
-        unallowed("shop/nobody; nearest: shop/nobody: it has no rule that a node proxy can check", None)
+        unallowed(
+            "shop/nobody; nearest: shop/nobody: it has no rule that a node proxy can check",
+            None
+        )
     );
     store.put_policy(anything("anybody", wire::Action::Allow));
     assert_eq!(judged(&store, Some(CALLER)), allowed_by("shop/anybody"));
