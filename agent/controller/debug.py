@@ -17,7 +17,8 @@ from agent.controller.addresses import Addresses
 from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import ClusterState
 from agent.controller.discovery import Discovery
-from agent.controller.xds import Session, Subscription
+from agent.controller.subscription import Subscription
+from agent.controller.xds import Session
 from agent.metrics import ControllerMetrics
 
 Json = dict[str, object]
