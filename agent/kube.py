@@ -64,6 +64,11 @@ AUTHORIZATION_POLICY = Kind(
 PEER_AUTHENTICATION = Kind(
     "security.istio.io/v1", "PeerAuthentication", "peerauthentications", older_versions=("security.istio.io/v1beta1",)
 )
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SECRET = Kind("v1", "Secret", "secrets")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+# What a state directory holds. The others are for what only a cluster has, or needs.
 KINDS = (
     NAMESPACE,
     NODE,
@@ -97,7 +102,10 @@ class ChangeType(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event of a watch. `kind` and `object` are absent on SYNCED; DELETED carries the last state."""
+    """One event of a watch. `kind` and `object` are absent on SYNCED.
+
+    DELETED carries the last state, or only what names the object (namespace, name, uid) when nobody saw its end.
+    """
 
     type: ChangeType
     kind: Kind | None = None
@@ -109,6 +117,9 @@ class Cluster(Protocol):
 
     async def list(self, kind: Kind) -> list[Object]:
         """All objects of a kind, in no order."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        """One object; NotFoundError without it."""
 
     def watch(self, kinds: Collection[Kind]) -> AsyncGenerator[Change, None]:
         """What exists (ADDED), then SYNCED, then every change, for ever. Close it with aclose()."""

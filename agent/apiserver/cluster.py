@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping
 from pathlib import Path
 
 from agent.apiserver import listing, requests
@@ -19,14 +19,21 @@ _AT_ONCE: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSec
 
 
 class ApiServer:
-    """What kube.Cluster asks for, by requests to an API server; everything fails as Connection.request says."""
+    """What kube.Cluster asks for, by requests to an API server; everything fails as Connection.request says.
 
-    def __init__(self, connection: Connection) -> None:
+    only: by kind the field selector that its lists and watches are narrowed to.
+    """
+
+    def __init__(self, connection: Connection, only: Mapping[Kind, str] | None = None) -> None:
         self._connection = connection
+        self._only = only or {}
 
     async def list(self, kind: Kind) -> list[Object]:
-        objects, _ = await listing.everything(self._connection, kind)
+        objects, _ = await listing.everything(self._connection, kind, self._only.get(kind, ""))
         return objects
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+        return requests.whole(kind, await self._connection.request("GET", requests.item(kind, namespace, name)))
 
     async def create(self, kind: Kind, new: Object) -> Object:
         path = requests.collection(kind, new["metadata"].get("namespace", ""))
@@ -67,7 +74,7 @@ class ApiServer:
             for change in new:
                 await changes.put(change)
 
-        followers = [Follower(self._connection, kind, deliver) for kind in kinds]
+        followers = [Follower(self._connection, kind, deliver, self._only.get(kind, "")) for kind in kinds]
         try:
             async with asyncio.TaskGroup() as group:
                 for follower in followers:
@@ -82,10 +89,10 @@ class ApiServer:
 
 
 @contextlib.asynccontextmanager
-async def api_server(kubeconfig: Path | None) -> AsyncIterator[Cluster]:
+async def api_server(kubeconfig: Path | None, only: Mapping[Kind, str] | None = None) -> AsyncIterator[Cluster]:
     """The cluster of a kubeconfig's current context; without one, that of the pod that this runs in."""
     connection = await Connection.open(kubeconfig)
     try:
-        yield ApiServer(connection)
+        yield ApiServer(connection, only)
     finally:
         await connection.close()

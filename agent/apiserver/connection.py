@@ -45,6 +45,7 @@ _ERRORS: Mapping[int, type[WeftError]] = {
     410: ExpiredError,
 }
 DEFAULT_RETRY_SECONDS = 1.0
+_NO_CLUSTER = "neither WEFT_STATE_DIRECTORY nor KUBECONFIG is set, and this is no pod with a service account"
 # The kubernetes package checks no types: a kubeconfig of another form fails wherever it is first used.
 _UNUSABLE = (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError)
 
@@ -78,7 +79,7 @@ class Connection:
                 await config.load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
             api = client.ApiClient(configuration)
         except _UNUSABLE as exc:
-            where = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
+            where = f"kubeconfig {kubeconfig}" if kubeconfig else _NO_CLUSTER
             raise ConfigError(f"{where}: {exc}") from exc
         api.user_agent = "weft"
         return cls(api)

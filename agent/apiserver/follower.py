@@ -33,18 +33,19 @@ Deliver = Callable[[Iterable[Change]], Awaitable[None]]
 
 
 class Follower:
-    """Tells every change of one kind. First await first(), then follow()."""
+    """Tells every change of one kind, of those objects that a field selector admits. Await first(), then follow()."""
 
     def __init__(
         self,
         connection: Connection,
         kind: Kind,
         deliver: Deliver,
+        selector: str = "",
         *,
         sleep: Sleep = asyncio.sleep,
         factor: Jitter = jitter,
     ) -> None:
-        self._connection, self._kind, self._deliver = connection, kind, deliver
+        self._connection, self._kind, self._deliver, self._selector = connection, kind, deliver, selector
         self._sleep, self._factor = sleep, factor
         self._known = Known(kind)
         self._version = ""  # the last one that was seen; empty when the kind has to be listed
@@ -84,7 +85,7 @@ class Follower:
 
     async def _list(self) -> None:
         try:
-            objects, version = await listing.everything(self._connection, self._kind)
+            objects, version = await listing.everything(self._connection, self._kind, self._selector)
         except NotFoundError:
             # Believed only of an API server that says what it serves instead: the answer empties what is known.
             if await listing.is_served(self._connection, self._kind):
@@ -100,7 +101,7 @@ class Follower:
 
     async def _watch(self) -> None:
         seconds = int(WATCH_SECONDS * self._factor())
-        query = requests.watch(self._version, seconds)
+        query = requests.watch(self._version, seconds, self._selector)
         began = None
         clock = asyncio.get_running_loop().time
         try:

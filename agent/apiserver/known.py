@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from agent.kube import Change, ChangeType, Kind, Object
 
 _Key = tuple[str, str]
+_NAMING = ("namespace", "name", "uid", "resourceVersion")
 
 
 class Known:
-    """The last state of every object of a kind.
+    """Which objects of a kind there are, and in which version: their names are kept, never what they hold.
 
     An event or an object that says nothing new gives no change, so a list may be read again at any time.
     """
@@ -30,7 +31,7 @@ class Known:
         """The object is there, in this state."""
         key = _key(new)
         old = self._objects.get(key)
-        self._objects[key] = new
+        self._objects[key] = _name_of(new)
         if old is None:
             return [Change(ChangeType.ADDED, self._kind, new)]
         if old["metadata"]["uid"] != new["metadata"]["uid"]:
@@ -44,6 +45,12 @@ class Known:
         if self._objects.pop(_key(last), None) is None:
             return []
         return [Change(ChangeType.DELETED, self._kind, last)]
+
+
+def _name_of(item: Object) -> Object:
+    """What is left of an object whose end nobody saw: what it is, and which one of that name."""
+    metadata = {key: item["metadata"][key] for key in _NAMING if key in item["metadata"]}
+    return {**{key: item[key] for key in ("apiVersion", "kind") if key in item}, "metadata": metadata}
 
 
 def _key(item: Object) -> _Key:

@@ -8,15 +8,15 @@ from agent.errors import ExpiredError, NotFoundError, ProtocolError
 from agent.kube import Kind, Object
 
 
-async def everything(connection: Connection, kind: Kind) -> tuple[list[Object], str]:
-    """All objects of a kind, as they were at the version that is returned with them.
+async def everything(connection: Connection, kind: Kind, selector: str = "") -> tuple[list[Object], str]:
+    """All objects of a kind that a field selector admits, as they were at the version that is returned with them.
 
     A list that takes so long that the API server forgets its version between two pages is read again as one page.
     """
     try:
-        return await _pages(connection, kind, is_paged=True)
+        return await _pages(connection, kind, selector, is_paged=True)
     except ExpiredError:
-        return await _pages(connection, kind, is_paged=False)
+        return await _pages(connection, kind, selector, is_paged=False)
 
 
 async def is_served(connection: Connection, kind: Kind) -> bool:
@@ -36,12 +36,12 @@ async def is_served(connection: Connection, kind: Kind) -> bool:
     return any(resource["name"] == kind.plural for resource in resources["resources"])
 
 
-async def _pages(connection: Connection, kind: Kind, *, is_paged: bool) -> tuple[list[Object], str]:
+async def _pages(connection: Connection, kind: Kind, selector: str, *, is_paged: bool) -> tuple[list[Object], str]:
     path = requests.collection(kind)
     found: list[Object] = []
     token = ""
     while True:
-        page = await connection.request("GET", path, requests.page(token, is_paged=is_paged))
+        page = await connection.request("GET", path, requests.page(token, selector, is_paged=is_paged))
         match page:
             case {"metadata": {"resourceVersion": str(version)}, "items": list(items)}:
                 found += [requests.whole(kind, listed) for listed in items]

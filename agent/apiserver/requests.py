@@ -45,14 +45,16 @@ def patches(kind: Kind, namespace: str, name: str, patch: Object, uid: str | Non
     return requests
 
 
-def page(token: str, *, is_paged: bool = True) -> dict[str, str]:
-    """The query of a list's next page; the first has no token."""
-    return {"limit": str(PAGE_SIZE), **({"continue": token} if token else {})} if is_paged else {}
+def page(token: str, selector: str = "", *, is_paged: bool = True) -> dict[str, str]:
+    """The query of a list's next page; the first has no token. `selector`: of fields, for a part of the objects."""
+    paged = {"limit": str(PAGE_SIZE), **({"continue": token} if token else {})} if is_paged else {}
+    return paged | _selected(selector)
 
 
-def watch(version: str, seconds: int) -> dict[str, str]:
+def watch(version: str, seconds: int, selector: str = "") -> dict[str, str]:
     """The query of a watch that goes on after a version."""
     return {
+        **_selected(selector),
         "watch": "true",
         "allowWatchBookmarks": "true",
         "resourceVersion": version,
@@ -67,6 +69,10 @@ def whole(kind: Kind, listed: Object) -> Object:
     """
     metadata = {key: value for key, value in listed["metadata"].items() if key != "managedFields"}
     return {**listed, "apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata}
+
+
+def _selected(selector: str) -> dict[str, str]:
+    return {"fieldSelector": selector} if selector else {}
 
 
 def _guarded(patch: Object, uid: str | None) -> Object:

@@ -16,9 +16,9 @@ import click
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from agent import admin, handover, logs, metrics, wire
+from agent import admin, handover, kube, logs, metrics, wire
+from agent.apiserver.origin import opened
 from agent.errors import KernelError
-from agent.kube import StateDirectory
 from agent.model import NodeName
 from agent.node import cgroups, cni_config, cni_socket, layout, listing, removal
 from agent.node.cni_install import Folders, Installation, Report
@@ -48,8 +48,7 @@ def node(remove: bool) -> None:
         # First, so that no pod that is about to start waits for an agent that does not come back.
         if (installation := _installation(settings, metrics.NodeMetrics(CollectorRegistry()))) is not None:
             installation.remove()
-        cluster = StateDirectory(settings.state_directory)
-        asyncio.run(removal.remove_everything(settings.pin_directory, root, cluster))
+        asyncio.run(_remove(settings, root))
         return
     directory = _load(settings.pin_directory)
     asyncio.run(_run(settings, directory, root, lambda pid, enrolled: cgroups.proxy_cgroup(pid, mount, root, enrolled)))
@@ -77,9 +76,9 @@ async def _run(settings: Settings, directory: Path, root: Path, proxy_cgroup: Pr
 
 
 async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: ProxyCgroup) -> None:
-    cluster = StateDirectory(settings.state_directory)
     ready = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(_cluster(settings))
         kernel = stack.enter_context(contextlib.closing(Redirection(directory)))
         kernel.attach(root)
         registry = CollectorRegistry()
@@ -137,6 +136,16 @@ def _cni(installation: Installation | None) -> list[web.RouteDef]:
         return web.json_response(asdict(report))
 
     return admin.only_local([web.get("/debug/cni", show)])
+
+
+async def _remove(settings: Settings, root: Path) -> None:
+    async with _cluster(settings) as cluster:
+        await removal.remove_everything(settings.pin_directory, root, cluster)
+
+
+def _cluster(settings: Settings) -> contextlib.AbstractAsyncContextManager[kube.Cluster]:
+    """Of all the cluster's pods an agent needs, and is told, those of its node."""
+    return opened(settings.origin, {kube.POD: f"spec.nodeName={settings.node}"})
 
 
 def _health(ready: asyncio.Event) -> list[web.RouteDef]:

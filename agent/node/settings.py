@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from agent import config, logs
+from agent.apiserver.origin import KUBECONFIG, STATE_DIRECTORY, Origin
 from agent.config import Environment, Variable
 from agent.errors import ConfigError
 from agent.model import NodeName
@@ -34,9 +35,7 @@ class Settings:
             default="/var/run/ztunnel/ztunnel.sock",
         ),
     ]
-    state_directory: Annotated[
-        Path, Variable("WEFT_STATE_DIRECTORY", "The objects of the cluster, one file each.", config.A_PATH)
-    ]
+    origin: Annotated[Origin, STATE_DIRECTORY, KUBECONFIG]
     cgroup_root: Annotated[
         Path | None,
         Variable(
@@ -127,7 +126,7 @@ class Settings:
         return cls(
             node=NodeName(config.required(environment, "NODE_NAME")),
             hand_over_socket=config.path(environment, "INPOD_UDS", "/var/run/ztunnel/ztunnel.sock"),
-            state_directory=Path(config.required(environment, "WEFT_STATE_DIRECTORY")),
+            origin=Origin.parse(environment),
             cgroup_root=_optional(environment, "WEFT_CGROUP_ROOT"),
             pin_directory=config.path(environment, "WEFT_PIN_DIRECTORY", "/sys/fs/bpf/weft"),
             announce_seconds=config.duration(environment, "WEFT_WITHDRAW_ANNOUNCE", "300ms"),
