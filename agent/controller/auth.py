@@ -1,8 +1,9 @@
 """Who is calling, and what they may have.
 
 The only thing believed of a request is the bearer token in its `authorization` metadata: a
-token of a service account for our audience, signed by the cluster. What it says is the
-caller; every rule below is about that caller.
+token of a service account for our audience, signed by the cluster. A cluster's API server says
+whose it is (token_reviews.py); beside a state directory, a file has the keys. What comes out is
+the caller, and every rule below is about that caller.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import jwt
 
@@ -46,6 +47,16 @@ class Caller:
         return Identity(self.namespace, self.service_account, trust_domain)
 
 
+class Authenticator(Protocol):
+    """Finds out who is calling."""
+
+    async def caller(self, token: str) -> Caller:
+        """The caller that a token proves.
+
+        UnauthenticatedError when it proves none, UnavailableError when nobody can tell now.
+        """
+
+
 Keys = Mapping[str, jwt.PyJWK]  # by key id
 
 
@@ -57,6 +68,10 @@ class KeyFile:
         self._stamp: tuple[int, ...] = ()
         self._keys: Keys = {}
         self._problem = ""
+
+    async def caller(self, token: str) -> Caller:
+        """As Authenticator."""
+        return authenticate(token, self.keys())
 
     def keys(self) -> Keys:
         try:

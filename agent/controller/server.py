@@ -121,7 +121,7 @@ class Services:
         authority: ca.Authority,
         state: ClusterState,
         discovery: Discovery,
-        keys: auth.KeyFile,
+        callers: auth.Authenticator,
         trusted: Sequence[str],
         trust_domain: str,
         default_ttl: timedelta,
@@ -131,7 +131,7 @@ class Services:
         self._authority = authority
         self._state = state
         self._discovery = discovery
-        self._keys = keys
+        self._callers = callers
         self._trusted = trusted
         self._trust_domain = trust_domain
         self._default_ttl = default_ttl
@@ -142,7 +142,7 @@ class Services:
         self, request: ca_pb2.IstioCertificateRequest, context: Context
     ) -> ca_pb2.IstioCertificateResponse:
         try:
-            chain = self._certify(request, self._caller(context))
+            chain = self._certify(request, await self._caller(context))
         except WeftError as exc:
             await self._abort(context, exc)
         return ca_pb2.IstioCertificateResponse(cert_chain=chain)
@@ -151,14 +151,14 @@ class Services:
         self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], context: Context
     ) -> None:
         try:
-            caller = self._caller(context)
+            caller = await self._caller(context)
             auth.require_node_proxy(caller, self._trusted)
             await self._discovery.serve(caller, requests, context.write, context.peer())
         except WeftError as exc:
             await self._abort(context, exc)
 
-    def _caller(self, context: Context) -> auth.Caller:
-        return auth.authenticate(auth.bearer_token(context.invocation_metadata() or ()), self._keys.keys())
+    async def _caller(self, context: Context) -> auth.Caller:
+        return await self._callers.caller(auth.bearer_token(context.invocation_metadata() or ()))
 
     def _certify(self, request: ca_pb2.IstioCertificateRequest, caller: auth.Caller) -> tuple[str, ...]:
         self._metrics.csrs.inc()

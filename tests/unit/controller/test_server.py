@@ -83,7 +83,7 @@ class World:
             authority=ca.load_or_create(folder / "ca", utc_now()),
             state=state,
             discovery=Discovery(metrics),
-            keys=auth.KeyFile(folder / "jwks.json"),
+            callers=auth.KeyFile(folder / "jwks.json"),
             trusted=("istio-system/weft-proxy",),
             trust_domain="cluster.local",
             default_ttl=timedelta(hours=1),
