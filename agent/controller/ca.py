@@ -1,7 +1,8 @@
-"""The mesh's certificate authority: one self-signed root that signs workload certificates.
+"""The mesh's certificate authority: it signs the certificates of workloads, and its own server's.
 
-The root's key is in a file that only we can read. No private key of a workload is ever here:
-they come as certificate signing requests.
+It is a root that signs itself, or an intermediate that somebody's root vouches for. Its key is in
+a file that only we can read, or in a Secret (ca_secret.py). No private key of a workload is ever
+here: they come as certificate signing requests.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _LONGEST_CSR: Final = 16 * 1024
 _LEAST_CURVE_BITS: Final = 256
 _RSA_BITS: Final = range(2048, 8193)
 
+SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
@@ -44,33 +46,50 @@ class SigningRequest:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The root and its key."""
+    """The key that signs, and what vouches for it.
 
-    key: ec.EllipticCurvePrivateKey
+    intermediates: from the signing certificate up to the one that the root signed; none if the root itself signs.
+    other_roots: whom the mesh trusts besides.
+    """
+
+    key: SigningKey
     root: x509.Certificate
+    intermediates: tuple[x509.Certificate, ...] = ()
+    other_roots: tuple[x509.Certificate, ...] = ()
 
     @property
     def root_pem(self) -> str:
-        return self.root.public_bytes(serialization.Encoding.PEM).decode()
+        """All roots."""
+        return "".join(map(self._pem, (self.root, *self.other_roots)))
+
+    @property
+    def signer(self) -> x509.Certificate:
+        return self.intermediates[0] if self.intermediates else self.root
+
+    @property
+    def expires(self) -> datetime:
+        """When the first certificate of the chain does: no leaf lives longer."""
+        return min(each.not_valid_after_utc for each in (self.root, *self.intermediates))
 
     def sign_workload(
         self, request: SigningRequest, identity: Identity, ttl: timedelta, now: datetime
     ) -> tuple[str, ...]:
-        """The chain as PEM: leaf first, root last.
+        """The chain as PEM: leaf first, the roots together last.
 
         Raises ForbiddenError when the request names anybody but `identity`.
         """
         if request.names is not None and request.names != (str(identity),):
             raise ForbiddenError(f"the CSR names {', '.join(request.names) or 'nobody'}; granted is {identity}")
         names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))])
-        return self._pem(self._sign(request.key, names, ttl, now)), self.root_pem
+        leaf = self._pem(self._sign(request.key, names, ttl, now))
+        return leaf, *map(self._pem, self.intermediates), self.root_pem
 
     def issue_server(self, hosts: Sequence[str], ttl: timedelta, now: datetime) -> tuple[str, str]:
         """A new key and the chain of a certificate for it, as PEM; the key is nowhere else."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
-        chain = self._pem(self._sign(key.public_key(), names, ttl, now)) + self.root_pem
-        return _key_pem(key).decode(), chain
+        leaf = self._sign(key.public_key(), names, ttl, now)
+        return key_pem(key).decode(), "".join(map(self._pem, (leaf, *self.intermediates, self.root)))
 
     def _sign(
         self, key: PublicKey, names: x509.SubjectAlternativeName, ttl: timedelta, now: datetime
@@ -81,11 +100,11 @@ class Authority:
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))
-            .issuer_name(self.root.subject)
+            .issuer_name(self.signer.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(max(now - backdate, self.root.not_valid_before_utc))
-            .not_valid_after(min(now + ttl, self.root.not_valid_after_utc))
+            .not_valid_before(max(now - backdate, self.signer.not_valid_before_utc))
+            .not_valid_after(min(now + ttl, self.expires))
             .add_extension(names, critical=True)  # RFC 5280, 4.2.1.6: critical when the subject is empty
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(encipherment=isinstance(key, rsa.RSAPublicKey)), critical=True)
@@ -93,13 +112,22 @@ class Authority:
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
                 critical=False,
             )
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+            .add_extension(_key_identifier(self.signer), critical=False)
         )
         return builder.sign(self.key, hashes.SHA256())
 
     @staticmethod
     def _pem(certificate: x509.Certificate) -> str:
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _key_identifier(signer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """As the signer names its own key: whoever made it may not have hashed it as we would."""
+    try:
+        own = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(_accepted_key(signer.public_key()))
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def parse_request(pem: str) -> SigningRequest:
@@ -162,12 +190,13 @@ def load_or_create(directory: Path, now: datetime) -> Authority:
     if not root_path.exists():
         # The key is written first, so a key without a root is an unfinished start: finish it.
         if not key_path.exists():
-            _write(key_path, _key_pem(ec.generate_private_key(ec.SECP256R1())), mode=0o600)
-        _write(root_path, _self_sign(_load_key(key_path), now).root_pem.encode(), mode=0o644)
+            _write(key_path, key_pem(ec.generate_private_key(ec.SECP256R1())), mode=0o600)
+        _write(root_path, self_sign(_load_key(key_path), now).root_pem.encode(), mode=0o644)
     return _load(key_path, root_path, now)
 
 
-def _self_sign(key: ec.EllipticCurvePrivateKey, now: datetime) -> Authority:
+def self_sign(key: ec.EllipticCurvePrivateKey, now: datetime) -> Authority:
+    """A new root of this key."""
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "weft")])
     root = (
         x509.CertificateBuilder()
@@ -208,7 +237,8 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: SigningKey) -> bytes:
+    """As PKCS #8, PEM."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
