@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, ValidationError, model_validator
 
@@ -147,6 +147,19 @@ class PodSpec(Part):
     termination_grace_period_seconds: Count = 30
 
 
+class StatedContainer(Part):
+    """A container as others see it: its ports."""
+
+    ports: tuple[ContainerPort, ...] = ()
+
+
+class StatedPodSpec(Part):
+    node_name: StrictStr = ""
+    host_network: StrictBool = False
+    service_account_name: Annotated[StrictStr, AfterValidator(lambda value: value or "default")] = "default"
+    containers: tuple[StatedContainer, ...] = ()
+
+
 class PodAddress(Part):
     ip: Address
 
@@ -167,6 +180,14 @@ class Pod(NamedObject):
     """v1 Pod."""
 
     spec: PodSpec
+    status: PodStatus = PodStatus()
+
+
+class StatedPod(NamedObject):
+    """v1 Pod in a cluster that runs it: only what others need to reach it. How it is run is not checked here, so a
+    volume, a probe or a variable of a kind that is new hides no pod from the mesh."""
+
+    spec: StatedPodSpec = StatedPodSpec()
     status: PodStatus = PodStatus()
 
 
@@ -244,6 +265,7 @@ class Deployment(NamedObject):
 
 
 Resource = NamedObject  # of any kind that parse() knows
+ModelT = TypeVar("ModelT", bound=NamedObject)
 
 
 def parse(object: Mapping[str, object], where: str) -> Resource:
@@ -258,18 +280,26 @@ def parse(object: Mapping[str, object], where: str) -> Resource:
         kind = f"{object.get('apiVersion')} {object.get('kind')}"
         accepted = registry.accepted_beside(object.get("apiVersion"), object.get("kind"))
         raise InvalidObjectError(f"{where}: read apiVersion and kind {kind!r}; accepted are {accepted}")
-    qualified = _with_namespace(object, found)
+    qualified = _with_namespace(object, is_namespaced=found.is_namespaced)
+    return _as(found.model, qualified, f"{where}: {found.model.__name__}")
+
+
+def stated_pod(object: Mapping[str, object], where: str) -> StatedPod:
+    """A Pod of which only that is read which others need; fails as parse() does."""
+    return _as(StatedPod, _with_namespace(object, is_namespaced=True), f"{where}: Pod")
+
+
+def _as(model: type[ModelT], qualified: Mapping[str, object], what: str) -> ModelT:
     try:
-        return found.model.model_validate(qualified)
+        return model.model_validate(qualified)
     except ValidationError as exc:
         faults = faults_of(exc)
-        label = f"{found.model.__name__} {_label(qualified)}"
-        raise InvalidObjectError(f"{where}: {label}: {in_words(faults)}", faults) from exc
+        raise InvalidObjectError(f"{what} {_label(qualified)}: {in_words(faults)}", faults) from exc
 
 
-def _with_namespace(object: Mapping[str, object], found: registry.Entry) -> Mapping[str, object]:
+def _with_namespace(object: Mapping[str, object], *, is_namespaced: bool) -> Mapping[str, object]:
     metadata = object.get("metadata")
-    if not found.is_namespaced or not isinstance(metadata, Mapping) or metadata.get("namespace"):
+    if not is_namespaced or not isinstance(metadata, Mapping) or metadata.get("namespace"):
         return object
     return {**object, "metadata": {**metadata, "namespace": "default"}}
 
@@ -281,7 +311,7 @@ def _label(object: Mapping[str, object]) -> str:
     return f"{metadata.get('namespace') or ''}/{metadata.get('name') or '?'}".removeprefix("/")
 
 
-def to_pod(pod: Pod) -> model.Pod:
+def to_pod(pod: Pod | StatedPod) -> model.Pod:
     """The pod as the mesh sees it."""
     workload_name, workload_type = _workload(pod.metadata)
     return model.Pod(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 from pydantic.alias_generators import to_camel
 
 from agent.api.fields import Labels, Name, OptionalName
@@ -36,6 +36,7 @@ class ObjectMeta(Part):
     namespace: OptionalName = ""
     uid: StrictStr = ""
     resource_version: StrictStr = ""
+    generation: StrictInt = 0  # counts changes of the spec; a state directory counts none
     creation_timestamp: StrictStr = ""
     deletion_timestamp: StrictStr = ""  # set: the object is terminating
     labels: Labels = Field(default_factory=dict)

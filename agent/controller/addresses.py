@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from agent import wire
-from agent.controller import workloads
+from agent.controller import endpoints, workloads
 from agent.controller.cluster import Candidate, ClusterState, Key, Locality, Touched
 from agent.controller.resources import Resource, resource
 
@@ -25,6 +25,7 @@ class Addresses:
         self._trust_domain = trust_domain
         self._claims: dict[str, dict[Key, None]] = {}  # address: pods that have it, the oldest claim first
         self._claimed: dict[Key, tuple[str, ...]] = {}
+        self._endpoints: dict[Key, set[str]] = {}  # names of what is published for a service's EndpointSlices
 
     def update(self, touched: Touched) -> None:
         """Publish what became of the touched objects."""
@@ -34,6 +35,8 @@ class Addresses:
             self._update_service(key, changed, removed)
         for key in sorted(touched.pods):
             self._update_pod(key, changed, removed)
+        for key in sorted(touched.endpoints):
+            self._update_endpoints(key, changed, removed)
         if changed or removed:
             self._publish(wire.ADDRESS_TYPE, changed, removed)
 
@@ -62,6 +65,21 @@ class Addresses:
         self._claim(key, own)
         changed.append(self._workload(candidate, [f"/{address}" for address in own]))
 
+    def _update_endpoints(self, key: Key, changed: list[Resource], removed: list[str]) -> None:
+        service = self._state.services.get(key)
+        slices = self._state.slices_of(key) if service is not None else ()
+        found: list[Resource] = []
+        if service is not None:
+            names = {"cluster": self._cluster, "trust_domain": self._trust_domain}
+            for address in endpoints.endpoints(service, slices, **names):
+                services = address.workload.services
+                found.append(resource(wire.ADDRESS_TYPE, address.workload.uid, address, topics=services))
+        names_now = {each.name for each in found}
+        changed += found
+        removed += sorted(self._endpoints.pop(key, set()) - names_now)
+        if names_now:
+            self._endpoints[key] = names_now
+
     def _workload(self, candidate: Candidate, aliases: list[str]) -> Resource:
         pod = candidate.pod
         address = workloads.workload(
@@ -72,6 +90,9 @@ class Addresses:
             locality=self._state.localities.get(pod.node, Locality()),
             policies=self._state.listed_policies(pod),
         )
+        slices = self._state.slices_naming((pod.namespace, pod.name))
+        for service, ports in endpoints.memberships(pod, slices, self._state.services):
+            address.workload.services[workloads.service_name(service)].ports.extend(ports)
         name = workloads.workload_uid(self._cluster, pod.namespace, pod.name)
         named = address.workload.authorization_policies
         return resource(

@@ -8,16 +8,18 @@ version comes or the object goes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final, TypeVar
 
 from agent import kube, model, wire
-from agent.api import kubernetes, security
+from agent.api import cluster_network, kubernetes, security
 from agent.api.faults import in_words
 from agent.api.validation import validate
 from agent.controller import peers, policies
 from agent.controller.stand_ins import stand_in
+from agent.errors import InvalidObjectError
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +32,12 @@ WATCHED: Final = (
     kube.POD,
 )
 
+ON_KUBERNETES: Final = (kube.ENDPOINT_SLICE,)  # what a cluster has besides: nobody makes them in a state directory
+_ONE_NAMED_SERVICE: Final = "kubernetes.io/service-name"  # the label of an EndpointSlice that says whose it is
+
 Key = tuple[str, str]  # namespace and name
 T = TypeVar("T")
+IndexT = TypeVar("IndexT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,16 @@ class Locality:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What one change may alter: these services, pods, AuthorizationPolicies and PeerAuthentications."""
+    """What one change may alter: these services, pods, AuthorizationPolicies and PeerAuthentications.
+
+    endpoints: services whose endpoints EndpointSlices name.
+    """
 
     services: frozenset[Key] = frozenset()
     pods: frozenset[Key] = frozenset()
     policies: frozenset[Key] = frozenset()
     peers: frozenset[Key] = frozenset()
+    endpoints: frozenset[Key] = frozenset()
 
 
 NOTHING: Final = Touched()
@@ -75,8 +85,8 @@ class Refused:
 class ClusterState:
     """Owned by the task that reads the watch; everyone else only looks."""
 
-    def __init__(self, origin: str) -> None:
-        """origin: where the objects come from, for messages."""
+    def __init__(self, origin: Path | str | None) -> None:
+        """origin: the state directory that the objects come from, None for an API server; messages say it."""
         self._origin = origin
         self.is_synced = False
         self.candidates: dict[Key, Candidate] = {}
@@ -84,9 +94,12 @@ class ClusterState:
         self.localities: dict[str, Locality] = {}
         self.policies: dict[Key, security.AuthorizationPolicy] = {}
         self.peers: dict[Key, security.PeerAuthentication] = {}
-        self.problems: dict[str, str] = {}  # file of the object: what is wrong with it
+        self.problems: dict[str, str] = {}  # where the object is: what is wrong with it
         self.refused: dict[tuple[str, str, str], Refused] = {}  # by kind, namespace and name
         self._stand_ins: set[tuple[str, str, str]] = set()  # of them, those without a good version
+        self.slices: dict[Key, cluster_network.EndpointSlice] = {}
+        self._slices_of: dict[Key, dict[Key, cluster_network.EndpointSlice]] = {}  # by service
+        self._slices_naming: dict[Key, dict[Key, cluster_network.EndpointSlice]] = {}  # by pod
         self._services_in: dict[str, dict[Key, kubernetes.Service]] = {}
         self._pods_in: dict[str, dict[Key, Candidate]] = {}
         self._pods_on: dict[str, dict[Key, Candidate]] = {}
@@ -99,28 +112,30 @@ class ClusterState:
             self.is_synced = True
             return NOTHING
         namespace, name = _key(change.kind, change.object)
-        where = f"{self._origin}/{change.kind.plural}/{namespace}_{name}.json"
+        where = self._where(change.kind, namespace, name)
         key = (change.kind.name, namespace, name)
         if change.type is kube.ChangeType.DELETED:
             self.problems.pop(where, None)
             self.refused.pop(key, None)
             self._stand_ins.discard(key)
             return self._forget(change.kind, (namespace, name))
-        answer = validate(change.object, where)
-        if answer.resource is None:
-            label = f"{change.kind.name} {f'{namespace}/{name}'.removeprefix('/')}"
-            self._report(where, f"{where}: {label}: {in_words(answer.errors)}")
-            return self._refuse(change.kind, key, Refused(change.object, in_words(answer.errors)))
+        try:
+            resource = _read(change.kind, change.object, where)
+        except InvalidObjectError as exc:
+            self._report(where, str(exc))
+            return self._refuse(change.kind, key, Refused(change.object, in_words(exc.faults)))
         self.problems.pop(where, None)
         self.refused.pop(key, None)
         self._stand_ins.discard(key)
-        return self.take(answer.resource)
+        return self.take(resource)
 
     def take(self, resource: kubernetes.Resource) -> Touched:
         """Take in a valid object; what has to be computed anew. One of another kind than WATCHED touches nothing."""
         match resource:
-            case kubernetes.Pod():
+            case kubernetes.Pod() | kubernetes.StatedPod():
                 return self._put_pod(_candidate(resource))
+            case cluster_network.EndpointSlice():
+                return self._put_slice(resource)
             case kubernetes.Service():
                 return self._put_service(resource)
             case kubernetes.Node():
@@ -149,11 +164,23 @@ class ClusterState:
         """Whether a refused object has a version in force that was valid."""
         return (kind.name, *key) not in self._stand_ins
 
+    def _where(self, kind: kube.Kind, namespace: str, name: str) -> str:
+        if self._origin is None:
+            return f"{kind.plural}/{name}" if not namespace else f"{kind.plural}/{namespace}/{name}"
+        return f"{self._origin}/{kind.plural}/{namespace}_{name}.json"
+
     def services_in(self, namespace: str) -> Mapping[Key, kubernetes.Service]:
         return self._services_in.get(namespace, {})
 
     def pods_in(self, namespace: str) -> Mapping[Key, Candidate]:
         return self._pods_in.get(namespace, {})
+
+    def slices_of(self, service: Key) -> Collection[cluster_network.EndpointSlice]:
+        return self._slices_of.get(service, {}).values()
+
+    def slices_naming(self, pod: Key) -> Collection[cluster_network.EndpointSlice]:
+        """The EndpointSlices of its namespace that have the pod for an endpoint."""
+        return self._slices_naming.get(pod, {}).values()
 
     def live_pods_on(self, node: str) -> Iterator[model.Pod]:
         """The node's pods that have not ended; terminating ones still need their certificate."""
@@ -191,6 +218,8 @@ class ClusterState:
                 return self._remove_pod(key)
             case kube.SERVICE:
                 return self._remove_service(key)
+            case kube.ENDPOINT_SLICE:
+                return self._remove_slice(key)
             case kube.NODE:
                 return self._put_locality(key[1], Locality())
             case kube.AUTHORIZATION_POLICY:
@@ -222,14 +251,42 @@ class ClusterState:
         before = self._remove_service(key)
         self.services[key] = new
         self._services_in.setdefault(key[0], {})[key] = new
-        return Touched(frozenset({key}), before.pods | self._selected_by(new))
+        named = self._named_for(key)
+        return Touched(frozenset({key}), before.pods | self._selected_by(new) | named.pods, endpoints=named.endpoints)
 
     def _remove_service(self, key: Key) -> Touched:
         old = self.services.pop(key, None)
         if old is None:
             return NOTHING
         _discard(self._services_in, key[0], key)
-        return Touched(frozenset({key}), self._selected_by(old))
+        named = self._named_for(key)
+        return Touched(frozenset({key}), self._selected_by(old) | named.pods, endpoints=named.endpoints)
+
+    def _put_slice(self, new: cluster_network.EndpointSlice) -> Touched:
+        key = (new.metadata.namespace, new.metadata.name)
+        before = self._remove_slice(key)
+        self.slices[key] = new
+        for service in _service_of(new):
+            self._slices_of.setdefault(service, {})[key] = new
+        for pod in _named_pods(new):
+            self._slices_naming.setdefault(pod, {})[key] = new
+        return Touched(pods=before.pods | _named_pods(new), endpoints=before.endpoints | _service_of(new))
+
+    def _remove_slice(self, key: Key) -> Touched:
+        old = self.slices.pop(key, None)
+        if old is None:
+            return NOTHING
+        for service in _service_of(old):
+            _discard(self._slices_of, service, key)
+        for pod in _named_pods(old):
+            _discard(self._slices_naming, pod, key)
+        return Touched(pods=_named_pods(old), endpoints=_service_of(old))
+
+    def _named_for(self, service: Key) -> Touched:
+        """What the EndpointSlices of a service are about."""
+        slices = self.slices_of(service)
+        pods = frozenset(pod for each in slices for pod in _named_pods(each))
+        return Touched(pods=pods, endpoints=frozenset({service} if slices else ()))
 
     def _selected_by(self, service: kubernetes.Service) -> frozenset[Key]:
         pods = self.pods_in(service.metadata.namespace)
@@ -309,7 +366,11 @@ def _says_the_same(
     new: security.AuthorizationPolicy | security.PeerAuthentication,
 ) -> bool:
     """Whether only what others write differs, such as the status."""
-    return (old.spec, old.age, old.metadata.annotations) == (new.spec, new.age, new.metadata.annotations)
+    return _said(old) == _said(new)
+
+
+def _said(policy: security.AuthorizationPolicy | security.PeerAuthentication) -> tuple[object, ...]:
+    return policy.spec, policy.age, policy.metadata.annotations, policy.metadata.generation
 
 
 def selects(service: kubernetes.Service, pod: model.Pod) -> bool:
@@ -323,7 +384,36 @@ def _key(kind: kube.Kind, object: kube.Object) -> Key:
     return str(metadata.get("namespace") or "default") if kind.is_namespaced else "", str(metadata["name"])
 
 
-def _candidate(pod: kubernetes.Pod) -> Candidate:
+def _read(kind: kube.Kind, object: kube.Object, where: str) -> kubernetes.Resource:
+    """The object's typed form; InvalidObjectError says what is wrong with it."""
+    if kind is kube.POD:
+        return kubernetes.stated_pod(object, where)
+    answer = validate(object, where)
+    if answer.resource is None:
+        namespace, name = _key(kind, object)
+        label = f"{kind.name} {f'{namespace}/{name}'.removeprefix('/')}"
+        raise InvalidObjectError(f"{where}: {label}: {in_words(answer.errors)}", answer.errors)
+    return answer.resource
+
+
+def _service_of(found: cluster_network.EndpointSlice) -> frozenset[Key]:
+    """The service that it is for; without one it is an arbitrary list of addresses."""
+    name = found.metadata.labels.get(_ONE_NAMED_SERVICE)
+    return frozenset({(found.metadata.namespace, name)} if name else ())
+
+
+def _named_pods(found: cluster_network.EndpointSlice) -> frozenset[Key]:
+    """The pods that are its endpoints; only those of its namespace, whoever else it names."""
+    namespace = found.metadata.namespace
+    targets = (endpoint.target_ref for endpoint in found.endpoints)
+    return frozenset(
+        (namespace, target.name)
+        for target in targets
+        if target is not None and target.kind == "Pod" and target.namespace in ("", namespace)
+    )
+
+
+def _candidate(pod: kubernetes.Pod | kubernetes.StatedPod) -> Candidate:
     ports = [port for container in pod.spec.containers for port in container.ports]
     named = {port.name: port.container_port for port in ports if port.name and port.protocol == "TCP"}
     return Candidate(kubernetes.to_pod(pod), named)
@@ -337,7 +427,7 @@ def _locality(labels: Mapping[str, str]) -> Locality:
     )
 
 
-def _discard(index: dict[str, dict[Key, T]], at: str, key: Key) -> None:
+def _discard(index: dict[IndexT, dict[Key, T]], at: IndexT, key: Key) -> None:
     inner = index.get(at, {})
     inner.pop(key, None)
     if not inner:

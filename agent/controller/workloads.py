@@ -122,7 +122,7 @@ def service(found: kubernetes.Service) -> pb.Address:
             pb.NetworkAddress(address=ipaddress.ip_address(address).packed) for address in spec.virtual_addresses
         ],
         ports=[
-            pb.Port(service_port=port.port, target_port=_target(port, {}) or 0, app_protocol=_protocol(port))
+            pb.Port(service_port=port.port, target_port=_target(port, {}) or 0, app_protocol=app_protocol(port))
             for port in _tcp_ports(found)
         ],
         ip_families=_FAMILIES[frozenset(spec.ip_families)],
@@ -158,7 +158,7 @@ def _endpoint_ports(service: kubernetes.Service, candidate: Candidate) -> pb.Por
     ports = ((port, _target(port, candidate.named_ports)) for port in _tcp_ports(service))
     return pb.PortList(
         ports=[
-            pb.Port(service_port=port.port, target_port=target, app_protocol=_protocol(port))
+            pb.Port(service_port=port.port, target_port=target, app_protocol=app_protocol(port))
             for port, target in ports
             if target is not None
         ]
@@ -171,7 +171,7 @@ def _target(port: kubernetes.ServicePort, named_ports: Mapping[str, int]) -> int
     return named_ports.get(port.target_port) if isinstance(port.target_port, str) else port.target_port
 
 
-def _protocol(port: kubernetes.ServicePort) -> pb.AppProtocol.ValueType:
+def app_protocol(port: kubernetes.ServicePort) -> pb.AppProtocol.ValueType:
     """From appProtocol, else from a port name such as http or grpc-web."""
     declared = port.app_protocol.lower() or port.name.partition("-")[0]
     return _PROTOCOLS.get(declared, pb.AppProtocol.UNKNOWN)
