@@ -7,17 +7,18 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator
+from typing import TypeVar
 
 import click
 from prometheus_client import CollectorRegistry
 
 from agent import admin, kube, logs, wire
-from agent.apiserver.cluster import api_server
-from agent.controller import auth, ca, registration, server, webhook
+from agent.apiserver.origin import Origin, opened
+from agent.controller import ca, registration, server, surroundings, webhook
 from agent.controller.addresses import Addresses
 from agent.controller.authorizations import Authorizations
-from agent.controller.cluster import WATCHED, ClusterState
+from agent.controller.cluster import ClusterState
 from agent.controller.dashboard.pages import Pages
 from agent.controller.debug import Endpoints
 from agent.controller.discovery import Discovery
@@ -27,6 +28,7 @@ from agent.errors import WeftError
 from agent.metrics import ControllerMetrics
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @click.command()
@@ -39,53 +41,87 @@ def controller() -> None:
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    authority = ca.load_or_create(settings.ca_directory, server.utc_now())
+    with _stop_signals() as stop, _first_error():
+        async with opened(settings.origin, surroundings.ONLY) as cluster:
+            around = await _unless(stop, surroundings.find(settings, cluster))
+            if around is not None:
+                await _serve(settings, cluster, around, stop)
+    logger.info("controller stopped")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
+    """What the work gives, None if it has to stop before: it may have to wait long for an API server."""
+    async with asyncio.TaskGroup() as group:
+        tasks = working, stopping = group.create_task(work), group.create_task(_wait(stop))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        working.cancel()
+    return None if working.cancelled() else working.result()
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def _serve(
+    settings: Settings, cluster: kube.Cluster, around: surroundings.Surroundings, stop: asyncio.Event
+) -> None:
     registry = CollectorRegistry()
     metrics = ControllerMetrics(registry)
-    metrics.root_expiry.set(authority.root.not_valid_after_utc.timestamp())
+    metrics.root_expiry.set(around.authority.expires.timestamp())
     discovery = Discovery(metrics)
-    cluster = kube.StateDirectory(settings.state_directory)
-    state = ClusterState(str(settings.state_directory))
+    state = ClusterState(settings.origin.state_directory)
     statuses = Statuses(cluster, state, server.utc_now)
     authorizations = Authorizations(state, discovery.publish)
     addresses = Addresses(state, discovery.publish, cluster=settings.cluster, trust_domain=settings.trust_domain)
     services = server.Services(
-        authority=authority,
+        authority=around.authority,
         state=state,
         discovery=discovery,
-        keys=auth.KeyFile(settings.token_keys),
+        callers=around.callers,
         trusted=settings.trusted_accounts,
         trust_domain=settings.trust_domain,
         default_ttl=settings.default_ttl,
         longest_ttl=settings.longest_ttl,
         metrics=metrics,
     )
-    credentials = server.ServerCertificate(authority).credentials()
+    credentials = server.ServerCertificate(around.authority).credentials()
     endpoints = Endpoints(state, addresses, authorizations, discovery, metrics, registry)
     pages = Pages(state, authorizations, discovery, endpoints.problems, settings.trust_domain)
     routes = [*endpoints.routes(), *pages.routes()]
-    with _stop_signals() as stop, _first_error():
-        async with (
-            admin.serving(routes, host=None, port=wire.DEBUG_PORT, dropped=metrics.dropped_callers.inc),
-            server.serving(services, credentials, wire.DISCOVERY_PORT),
-            webhook.serving(webhook.Webhook(metrics), server.ServerCertificate(authority), wire.WEBHOOK_PORT),
-            asyncio.TaskGroup() as tasks,
-        ):
-            endless = [
-                tasks.create_task(_follow(cluster, state, authorizations, addresses, statuses, discovery)),
-                tasks.create_task(statuses.run()),
-                tasks.create_task(_register(settings, authority)),
-            ]
-            logger.info("controller started", extra={"state": settings.state_directory})
-            await stop.wait()
-            for task in endless:
-                task.cancel()
-            discovery.close()
-    logger.info("controller stopped")
+    writers = (statuses.run, *around.writers)
+    async with (
+        admin.serving(routes, host=None, port=wire.DEBUG_PORT, dropped=metrics.dropped_callers.inc),
+        server.serving(services, credentials, wire.DISCOVERY_PORT),
+        webhook.serving(webhook.Webhook(metrics), server.ServerCertificate(around.authority), wire.WEBHOOK_PORT),
+        asyncio.TaskGroup() as tasks,
+    ):
+        changes = cluster.watch(around.watched)
+        endless = [
+            tasks.create_task(_follow(changes, state, authorizations, addresses, statuses, discovery)),
+            tasks.create_task(around.leadership.run(lambda: _all(writers))),
+            tasks.create_task(_register(settings, around.authority)),
+        ]
+        logger.info("controller started", extra={"cluster": settings.origin})
+        await stop.wait()
+        for task in endless:
+            task.cancel()
+        discovery.close()
+
+
+async def _all(works: Collection[Callable[[], Awaitable[None]]]) -> None:
+    """Do all of them; none ends by itself."""
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(_done(work))
+
+
+async def _done(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
 
 
 async def _follow(
-    cluster: kube.Cluster,
+    changes: AsyncGenerator[kube.Change, None],
     state: ClusterState,
     authorizations: Authorizations,
     addresses: Addresses,
@@ -93,7 +129,7 @@ async def _follow(
     discovery: Discovery,
 ) -> None:
     """Take in every change of the cluster, for ever."""
-    async with contextlib.aclosing(cluster.watch(WATCHED)) as changes:
+    async with contextlib.aclosing(changes):
         async for change in changes:
             touched = state.apply(change)
             authorizations.update(touched)
@@ -105,10 +141,10 @@ async def _follow(
 
 
 async def _register(settings: Settings, authority: ca.Authority) -> None:
-    """Keep the webhook registered, for ever, if there is an API server to register it with."""
-    if settings.kubeconfig is None:
+    """Beside a state directory: keep the webhook registered, for ever, if there is an API server for it."""
+    if settings.kubeconfig is None or settings.origin.is_kubernetes:
         return
-    async with api_server(settings.kubeconfig) as cluster:
+    async with opened(Origin(kubeconfig=settings.kubeconfig)) as cluster:
         await registration.keep(cluster, registration.wanted(authority.root_pem, settings.webhook_failure_policy))
 
 
@@ -121,7 +157,10 @@ def _first_error() -> Iterator[None]:
         ours, others = group.split(WeftError)
         if ours is None or others is not None:
             raise
-        raise ours.exceptions[0] from group
+        reason: BaseException = ours
+        while isinstance(reason, BaseExceptionGroup):  # groups within groups
+            reason = reason.exceptions[0]
+        raise reason from group
 
 
 @contextlib.contextmanager

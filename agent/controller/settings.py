@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 from agent import config, logs, wire
+from agent.apiserver.origin import KUBECONFIG, STATE_DIRECTORY, Origin
 from agent.config import Environment, Variable
 from agent.controller.registration import FAILURE_POLICIES, FailurePolicy
 from agent.errors import ConfigError
 
+_OF_THE_CLUSTER = "required with a state directory; on a cluster: {}"
 _A_LIFETIME = "a duration from `1s` to `87600h`"
 
 
@@ -19,25 +21,29 @@ _A_LIFETIME = "a duration from `1s` to `87600h`"
 class Settings:
     """The controller's settings, as its environment gives them.
 
-    token_keys: a JWKS file. trusted_accounts: NAMESPACE/ACCOUNT of node proxies.
+    ca_directory, token_keys (a JWKS file): of a state directory; None on a cluster, which keeps the root in a Secret
+    and says itself whose a token is. trusted_accounts: NAMESPACE/ACCOUNT of node proxies.
     default_ttl: of a workload certificate, when the request names none.
     """
 
-    state_directory: Annotated[
-        Path, Variable("WEFT_STATE_DIRECTORY", "The objects of the cluster, one file each.", config.A_PATH)
-    ]
+    origin: Annotated[Origin, STATE_DIRECTORY, KUBECONFIG]
     ca_directory: Annotated[
-        Path,
+        Path | None,
         Variable(
-            "WEFT_CA_DIRECTORY", "Root certificate and key of the mesh; made when they are not there.", config.A_PATH
+            "WEFT_CA_DIRECTORY",
+            "With a state directory: root certificate and key of the mesh; made when they are not there.",
+            config.A_PATH,
+            unset=_OF_THE_CLUSTER.format("the Secret `istio-ca-secret`, or `cacerts` where there is one"),
         ),
     ]
     token_keys: Annotated[
-        Path,
+        Path | None,
         Variable(
             "WEFT_TOKEN_JWKS",
-            "A JWKS file with the keys that sign service account tokens (ES256); read again when it changes.",
+            "With a state directory: a JWKS file with the keys that sign service account tokens (ES256); read again "
+            "when it changes.",
             config.A_PATH,
+            unset=_OF_THE_CLUSTER.format("TokenReviews"),
         ),
     ]
     trust_domain: Annotated[
@@ -91,10 +97,11 @@ class Settings:
     @classmethod
     def parse(cls, environment: Environment) -> Settings:
         """ConfigError when one cannot be used."""
+        origin = Origin.parse(environment)
         return cls(
-            state_directory=Path(config.required(environment, "WEFT_STATE_DIRECTORY")),
-            ca_directory=Path(config.required(environment, "WEFT_CA_DIRECTORY")),
-            token_keys=Path(config.required(environment, "WEFT_TOKEN_JWKS")),
+            origin=origin,
+            ca_directory=_beside(origin, environment, "WEFT_CA_DIRECTORY"),
+            token_keys=_beside(origin, environment, "WEFT_TOKEN_JWKS"),
             trust_domain=environment.get("TRUST_DOMAIN") or wire.DEFAULT_TRUST_DOMAIN,
             cluster=environment.get("CLUSTER_ID") or wire.DEFAULT_CLUSTER,
             trusted_accounts=_accounts(environment),
@@ -105,6 +112,15 @@ class Settings:
             log_format=config.choice(environment, "LOG_FORMAT", "plain", logs.FORMATS),
             log_level=config.choice(environment, "LOG_LEVEL", "INFO", logs.LEVELS),
         )
+
+
+def _beside(origin: Origin, environment: Environment, name: str) -> Path | None:
+    """What a state directory needs beside it, and a cluster has in itself."""
+    if not origin.is_kubernetes:
+        return Path(config.required(environment, name))
+    if environment.get(name):
+        raise ConfigError(f"{name} is set without WEFT_STATE_DIRECTORY; a Kubernetes cluster has no use for it")
+    return None
 
 
 def _accounts(environment: Environment) -> tuple[str, ...]:

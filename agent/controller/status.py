@@ -22,9 +22,10 @@ _CONDITION = "ZtunnelAccepted"  # Istio's name for what node proxies make of a p
 def patch(policy: AuthorizationPolicy, now: datetime) -> kube.Object | None:
     """The merge patch that brings the status up to date, None when it is; conditions of others stay."""
     shortfalls = policies.convert(policy).shortfalls
+    generation = policy.metadata.generation
     if shortfalls:
-        return _brought(policy.status, "UnsupportedValue", "; ".join(shortfalls), now)
-    return _brought(policy.status, "Accepted", "node proxies enforce the policy as it is written", now)
+        return _brought(policy.status, generation, "UnsupportedValue", "; ".join(shortfalls), now)
+    return _brought(policy.status, generation, "Accepted", "node proxies enforce the policy as it is written", now)
 
 
 def patch_of_refused(refused: Refused, *, has_good_version: bool, now: datetime) -> kube.Object | None:
@@ -34,12 +35,15 @@ def patch_of_refused(refused: Refused, *, has_good_version: bool, now: datetime)
         if has_good_version
         else "all that it is for is denied until it is mended"
     )
-    return _brought(refused.object.get("status"), "Invalid", f"{refused.reason}; {then}", now)
+    generation = refused.object["metadata"].get("generation")
+    return _brought(refused.object.get("status"), generation, "Invalid", f"{refused.reason}; {then}", now)
 
 
-def _brought(status: object, reason: str, message: str, now: datetime) -> kube.Object | None:
+def _brought(status: object, generation: object, reason: str, message: str, now: datetime) -> kube.Object | None:
     accepted = "True" if reason == "Accepted" else "False"
-    wanted = {"type": _CONDITION, "status": accepted, "reason": reason, "message": message}
+    wanted: kube.Object = {"type": _CONDITION, "status": accepted, "reason": reason, "message": message}
+    if generation:
+        wanted["observedGeneration"] = generation
     before = status.get("conditions") if isinstance(status, dict) else None
     conditions = [each for each in before or [] if isinstance(each, dict)]
     mine = next((each for each in conditions if each.get("type") == _CONDITION), {})
@@ -53,30 +57,38 @@ def _brought(status: object, reason: str, message: str, now: datetime) -> kube.O
 
 
 class Statuses:
-    """Writes them one after the other. What it writes comes back as a change that touches nothing."""
+    """Writes them one after the other, while it runs. What it writes comes back as a change that touches nothing."""
 
     def __init__(self, cluster: kube.Cluster, state: ClusterState, clock: Clock) -> None:
         self._cluster = cluster
         self._state = state
         self._clock = clock
         self._due: dict[Key, None] = {}
+        self._is_running = False
         self._wake = asyncio.Event()
 
     def update(self, touched: Iterable[Key]) -> None:
-        """These policies have changed."""
-        self._due |= dict.fromkeys(touched)
-        if self._due:
+        """These policies have changed. Nothing is kept for a run that may never come: it looks at all of them."""
+        if self._is_running:
+            self._due |= dict.fromkeys(touched)
             self._wake.set()
 
     async def run(self) -> None:
         """Write for ever. A status that cannot be written is logged, and due again at the policy's next change."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._due:
-                key = next(iter(self._due))
-                del self._due[key]
-                await self._write(key)
+        self._is_running = True
+        refused = [key[1:] for key in self._state.refused if key[0] == kube.AUTHORIZATION_POLICY.name]
+        self.update((*self._state.policies, *refused))
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._due:
+                    key = next(iter(self._due))
+                    del self._due[key]
+                    await self._write(key)
+        finally:
+            self._is_running = False
+            self._due.clear()
 
     async def _write(self, key: Key) -> None:
         policy = self._state.policies.get(key)

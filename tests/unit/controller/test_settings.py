@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.apiserver.origin import Origin
 from agent.controller.settings import Settings
 from agent.errors import ConfigError
 
@@ -11,7 +12,7 @@ REQUIRED = {"WEFT_STATE_DIRECTORY": "/state", "WEFT_CA_DIRECTORY": "/ca", "WEFT_
 
 def test_what_is_not_set_has_a_default() -> None:
     assert Settings.parse(REQUIRED) == Settings(
-        state_directory=Path("/state"),
+        origin=Origin(state_directory=Path("/state")),
         ca_directory=Path("/ca"),
         token_keys=Path("/jwks.json"),
         trust_domain="cluster.local",
@@ -26,7 +27,18 @@ def test_what_is_not_set_has_a_default() -> None:
     )
 
 
-@pytest.mark.parametrize("missing", REQUIRED)
+def test_a_cluster_needs_no_files_beside_it() -> None:
+    found = Settings.parse({"KUBECONFIG": "/kubeconfig"})
+    assert (found.origin, found.ca_directory, found.token_keys) == (Origin(kubeconfig=Path("/kubeconfig")), None, None)
+
+
+@pytest.mark.parametrize("name", ["WEFT_CA_DIRECTORY", "WEFT_TOKEN_JWKS"])
+def test_files_that_a_cluster_would_not_read_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is set without WEFT_STATE_DIRECTORY"):
+        Settings.parse({name: "/there"})
+
+
+@pytest.mark.parametrize("missing", ["WEFT_CA_DIRECTORY", "WEFT_TOKEN_JWKS"])
 def test_what_has_no_default_must_be_set(missing: str) -> None:
     with pytest.raises(ConfigError, match=missing):
         Settings.parse({name: value for name, value in REQUIRED.items() if name != missing})
