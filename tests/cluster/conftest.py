@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cluster import ControlPlane, control_plane
+from tests.support.cluster_mesh import installed
 from tests.support.cluster_program import made
 
 
@@ -21,6 +22,13 @@ def gateway_api(plane: ControlPlane) -> None:
     folder = made("definitions") / "gateway-api/standard"
     plane.kubectl("apply", "--server-side", f"--filename={folder}")
     plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+
+
+@pytest.fixture(scope="session")
+def mesh(plane: ControlPlane) -> Iterator[None]:
+    """What is shipped for a cluster, applied, and two nodes; its processes are started by whoever needs them."""
+    with installed(plane):
+        yield
 
 
 @pytest.fixture

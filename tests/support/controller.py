@@ -75,7 +75,7 @@ def a_place(folder: Path, signer: Signer) -> Iterator[Place]:
         netns.remove(place.namespace)
 
 
-def _command() -> list[str]:
+def command() -> list[str]:
     installed = Path(sys.executable).with_name("weft")
     if installed.exists():
         return [str(installed), "controller"]
@@ -86,14 +86,14 @@ def _command() -> list[str]:
 def running(place: Place, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A controller that has read the cluster. It must still end cleanly on SIGTERM."""
     process = subprocess.Popen(
-        ["ip", "netns", "exec", place.namespace, *_command()],
+        ["ip", "netns", "exec", place.namespace, *command()],
         env={**place.environment, **environment},
         stderr=subprocess.PIPE,
     )
     try:
-        _await_line(process, b"cluster read")
+        await_line(process, b"cluster read")
         # A pipe that nobody empties would stop it when it has logged 64 KB.
-        threading.Thread(target=_read_to_the_end, args=(process.stderr,), daemon=True).start()
+        threading.Thread(target=read_to_the_end, args=(process.stderr,), daemon=True).start()
         yield process
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
@@ -102,13 +102,13 @@ def running(place: Place, **environment: str) -> Iterator[subprocess.Popen[bytes
         process.wait(timeout=10)
 
 
-def _read_to_the_end(pipe: IO[bytes]) -> None:
+def read_to_the_end(pipe: IO[bytes]) -> None:
     with pipe:
         while pipe.read(65536):
             pass
 
 
-def _await_line(process: subprocess.Popen[bytes], wanted: bytes) -> None:
+def await_line(process: subprocess.Popen[bytes], wanted: bytes) -> None:
     assert process.stderr is not None
     seen = b""
     deadline = time.monotonic() + START_SECONDS
@@ -158,10 +158,10 @@ def _inside(namespace: str, scenario: Scenario, arguments: tuple[Any, ...], resu
 
 
 @contextlib.asynccontextmanager
-async def connected(root_pem: bytes, host: str = HOST) -> AsyncIterator[grpc.aio.Channel]:
+async def connected(root_pem: bytes, host: str = HOST, *, port: int = 15012) -> AsyncIterator[grpc.aio.Channel]:
     options = (("grpc.ssl_target_name_override", host), ("grpc.enable_retries", 0))
     credentials = grpc.ssl_channel_credentials(root_pem)
-    async with grpc.aio.secure_channel("127.0.0.1:15012", credentials, options) as channel:
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
         yield channel
 
 
