@@ -241,6 +241,13 @@ async def test_every_namespace_has_the_roots_and_keeps_them(
     await eventually("they are written again", stored, lambda seen: seen.encode() == roots)
 
 
+async def test_the_webhook_is_registered_by_whoever_leads(plane: ControlPlane, controller: Controller) -> None:
+    def stored() -> list[str]:
+        return [each["metadata"]["name"] for each in get(plane, "validatingwebhookconfigurations")["items"]]
+
+    await eventually("it is registered", stored, lambda seen: "weft-validator-istio-system" in seen)
+
+
 def leader(plane: ControlPlane) -> str:
     with contextlib.suppress(KeyError):
         return str(get(plane, "lease", "weft-controller", f"--namespace={SYSTEM}")["spec"]["holderIdentity"])

@@ -132,6 +132,7 @@ async def refusal_of(api: Connection, method: str, path: str, body: Object | Non
 
 SYSTEM_PATH = f"/api/v1/namespaces/{SYSTEM}"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 SECURITY = "/apis/security.istio.io/v1"
 TO_BE_ADMINISTRATOR: Object = {
     "metadata": {"name": "mine"},
@@ -155,7 +156,7 @@ REQUESTS: dict[str, tuple[str, str, Object | None]] = {
     "the lease": ("PATCH", f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/weft-controller", NOTHING),
     "the rule over it": (
         "DELETE",
-        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/weft-node",
+        f"{ADMISSION}/validatingadmissionpolicies/weft-node",
         None,
     ),
 }
@@ -181,6 +182,8 @@ OF_A_CONTROLLER: dict[str, tuple[str, str, Object | None]] = {
     "another lease": ("PATCH", f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/another", NOTHING),
     "a token of another": ("POST", f"{SYSTEM_PATH}/serviceaccounts/weft-proxy/token", {"spec": {}}),
     "permissions": ("POST", f"{RBAC}/clusterrolebindings", TO_BE_ADMINISTRATOR),
+    "another webhook": ("PATCH", f"{ADMISSION}/validatingwebhookconfigurations/istio-validator", NOTHING),
+    "all webhooks": ("GET", f"{ADMISSION}/validatingwebhookconfigurations", None),
 }
 
 
