@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
@@ -21,7 +21,7 @@ from agent.controller import registration
 from agent.proto import authorization_pb2, workload_pb2
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE, DISCOVERY_PORT
 from tests.support.cluster import ControlPlane
-from tests.support.controller import Request, Response, Stream, await_line, command, connected, read_to_the_end
+from tests.support.controller import Request, Response, Stream, await_line, command, connected
 from tests.support.relay import Place, relay
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +40,7 @@ class Controller:
     name: str
     port: int
     process: subprocess.Popen[bytes]
+    log: list[bytes]  # its lines, as they come
 
 
 @contextlib.contextmanager
@@ -70,15 +71,15 @@ def a_controller(plane: ControlPlane) -> Iterator[Controller]:
         with (
             relay(Place(server.hostname, server.port, name), Place(server.hostname, server.port)),
             relay(Place("127.0.0.1", 0), Place("127.0.0.1", DISCOVERY_PORT, name)) as port,
-            _running(name, kubeconfig) as process,
+            _running(name, kubeconfig) as (process, log),
         ):
-            yield Controller(name, port, process)
+            yield Controller(name, port, process, log)
     finally:
         netns.remove(name)
 
 
 @contextlib.contextmanager
-def _running(name: str, kubeconfig: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(name: str, kubeconfig: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[bytes]]]:
     process = subprocess.Popen(
         ["ip", "netns", "exec", name, *command()],
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "KUBECONFIG": str(kubeconfig), **REACHED_BY_NOBODY},
@@ -86,11 +87,18 @@ def _running(name: str, kubeconfig: Path) -> Iterator[subprocess.Popen[bytes]]:
     )
     try:
         await_line(process, b"cluster read")
-        threading.Thread(target=read_to_the_end, args=(process.stderr,), daemon=True).start()
-        yield process
+        assert process.stderr is not None
+        log: list[bytes] = []
+        threading.Thread(target=_keep, args=(process.stderr, log), daemon=True).start()
+        yield process, log
     finally:
         process.kill()
         process.wait(timeout=10)
+
+
+def _keep(pipe: IO[bytes], log: list[bytes]) -> None:
+    with pipe:
+        log.extend(pipe)
 
 
 def put(plane: ControlPlane, *objects: Json) -> None:

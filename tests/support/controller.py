@@ -93,7 +93,7 @@ def running(place: Place, **environment: str) -> Iterator[subprocess.Popen[bytes
     try:
         await_line(process, b"cluster read")
         # A pipe that nobody empties would stop it when it has logged 64 KB.
-        threading.Thread(target=read_to_the_end, args=(process.stderr,), daemon=True).start()
+        threading.Thread(target=_read_to_the_end, args=(process.stderr,), daemon=True).start()
         yield process
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
@@ -102,7 +102,7 @@ def running(place: Place, **environment: str) -> Iterator[subprocess.Popen[bytes
         process.wait(timeout=10)
 
 
-def read_to_the_end(pipe: IO[bytes]) -> None:
+def _read_to_the_end(pipe: IO[bytes]) -> None:
     with pipe:
         while pipe.read(65536):
             pass
