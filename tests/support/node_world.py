@@ -162,10 +162,10 @@ class NodeWorld:
         self.processes.append(process)
         return process
 
-    def add_sandbox(self) -> PodWorld:
-        """A pod's network and cgroup, as they are before anything of it runs; it has no object yet."""
+    def add_sandbox(self, uid: str = "") -> PodWorld:
+        """A pod's network and cgroup, as they are before anything of it runs; its object is others' to make."""
         index = 11 + len(self.pods)
-        uid = str(uuid.uuid4())
+        uid = uid or str(uuid.uuid4())
         netns = f"{self.tag}-p{index}"
         _create_netns(self.outside, netns, index)
         (self.cgroup / "kubepods" / f"pod{uid}").mkdir(parents=True)
@@ -174,12 +174,16 @@ class NodeWorld:
         return pod
 
     def add_pod(self) -> PodWorld:
+        """A pod of the state directory, with a process."""
         pod = self.add_sandbox()
-        uid = pod.uid
-        self.start(pod.netns, f"kubepods/pod{uid}", "sleep", "infinity")
-        eventually(lambda: cgroups.processes_of(uid, self.cgroup))
+        self.fill(pod)
         self._create(pod)
         return pod
+
+    def fill(self, pod: PodWorld) -> None:
+        """Start a process in a sandbox."""
+        self.start(pod.netns, f"kubepods/pod{pod.uid}", "sleep", "infinity")
+        eventually(lambda: cgroups.processes_of(pod.uid, self.cgroup))
 
     def _create(self, pod: PodWorld) -> None:
         status = {"phase": "Running", "podIPs": [{"ip": address} for address in pod.addresses]}
@@ -193,17 +197,21 @@ class NodeWorld:
         temporary.write_text(json.dumps({**new, "metadata": metadata}))
         temporary.rename(path)
 
-    def start_agent(self, **environment: str) -> Process:
-        """Run `weft node` in the node's namespace, and return when it is ready."""
+    def start_agent(self, node: str = "node", **environment: str) -> Process:
+        """Run `weft node` in the node's namespace, and return when it is ready.
+
+        Its cluster is the state directory, unless KUBECONFIG is given.
+        """
+        if "KUBECONFIG" not in environment:
+            environment = {"WEFT_STATE_DIRECTORY": str(self.folder / "state"), **environment}
         agent = self.start(
             self.host,
             "system/node",
             sys.executable,
             "-m",
             "agent.node.main",
-            NODE_NAME="node",
+            NODE_NAME=node,
             INPOD_UDS=str(self.socket),
-            WEFT_STATE_DIRECTORY=str(self.folder / "state"),
             WEFT_CGROUP_ROOT=str(self.cgroup),
             WEFT_PIN_DIRECTORY=str(self.pins),
             **environment,
