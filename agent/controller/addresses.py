@@ -67,7 +67,7 @@ class Addresses:
 
     def _update_endpoints(self, key: Key, changed: list[Resource], removed: list[str]) -> None:
         service = self._state.services.get(key)
-        slices = self._state.slices_of(key) if service is not None else ()
+        slices = self._state.slices.of(key) if service is not None else ()
         found: list[Resource] = []
         if service is not None:
             names = {"cluster": self._cluster, "trust_domain": self._trust_domain}
@@ -90,7 +90,7 @@ class Addresses:
             locality=self._state.localities.get(pod.node, Locality()),
             policies=self._state.listed_policies(pod),
         )
-        slices = self._state.slices_naming((pod.namespace, pod.name))
+        slices = self._state.slices.naming((pod.namespace, pod.name))
         for service, ports in endpoints.memberships(pod, slices, self._state.services):
             address.workload.services[workloads.service_name(service)].ports.extend(ports)
         name = workloads.workload_uid(self._cluster, pod.namespace, pod.name)

@@ -8,7 +8,7 @@ version comes or the object goes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -18,6 +18,8 @@ from agent.api import cluster_network, kubernetes, security
 from agent.api.faults import in_words
 from agent.api.validation import validate
 from agent.controller import peers, policies
+from agent.controller.slices import Concerned, Slices, concerned
+from agent.controller.slices import Key as Key
 from agent.controller.stand_ins import stand_in
 from agent.errors import InvalidObjectError
 
@@ -33,9 +35,6 @@ WATCHED: Final = (
 )
 
 ON_KUBERNETES: Final = (kube.ENDPOINT_SLICE,)  # what a cluster has besides: nobody makes them in a state directory
-_ONE_NAMED_SERVICE: Final = "kubernetes.io/service-name"  # the label of an EndpointSlice that says whose it is
-
-Key = tuple[str, str]  # namespace and name
 T = TypeVar("T")
 IndexT = TypeVar("IndexT")
 
@@ -97,9 +96,7 @@ class ClusterState:
         self.problems: dict[str, str] = {}  # where the object is: what is wrong with it
         self.refused: dict[tuple[str, str, str], Refused] = {}  # by kind, namespace and name
         self._stand_ins: set[tuple[str, str, str]] = set()  # of them, those without a good version
-        self.slices: dict[Key, cluster_network.EndpointSlice] = {}
-        self._slices_of: dict[Key, dict[Key, cluster_network.EndpointSlice]] = {}  # by service
-        self._slices_naming: dict[Key, dict[Key, cluster_network.EndpointSlice]] = {}  # by pod
+        self.slices = Slices()
         self._services_in: dict[str, dict[Key, kubernetes.Service]] = {}
         self._pods_in: dict[str, dict[Key, Candidate]] = {}
         self._pods_on: dict[str, dict[Key, Candidate]] = {}
@@ -135,7 +132,7 @@ class ClusterState:
             case kubernetes.Pod() | kubernetes.StatedPod():
                 return self._put_pod(_candidate(resource))
             case cluster_network.EndpointSlice():
-                return self._put_slice(resource)
+                return _of_slices(self.slices.put(resource))
             case kubernetes.Service():
                 return self._put_service(resource)
             case kubernetes.Node():
@@ -175,13 +172,6 @@ class ClusterState:
     def pods_in(self, namespace: str) -> Mapping[Key, Candidate]:
         return self._pods_in.get(namespace, {})
 
-    def slices_of(self, service: Key) -> Collection[cluster_network.EndpointSlice]:
-        return self._slices_of.get(service, {}).values()
-
-    def slices_naming(self, pod: Key) -> Collection[cluster_network.EndpointSlice]:
-        """The EndpointSlices of its namespace that have the pod for an endpoint."""
-        return self._slices_naming.get(pod, {}).values()
-
     def live_pods_on(self, node: str) -> Iterator[model.Pod]:
         """The node's pods that have not ended; terminating ones still need their certificate."""
         return (found.pod for found in self._pods_on.get(node, {}).values() if not found.pod.is_finished)
@@ -219,7 +209,7 @@ class ClusterState:
             case kube.SERVICE:
                 return self._remove_service(key)
             case kube.ENDPOINT_SLICE:
-                return self._remove_slice(key)
+                return _of_slices(self.slices.remove(key))
             case kube.NODE:
                 return self._put_locality(key[1], Locality())
             case kube.AUTHORIZATION_POLICY:
@@ -251,7 +241,7 @@ class ClusterState:
         before = self._remove_service(key)
         self.services[key] = new
         self._services_in.setdefault(key[0], {})[key] = new
-        named = self._named_for(key)
+        named = _of_slices(concerned(self.slices.of(key)))
         return Touched(frozenset({key}), before.pods | self._selected_by(new) | named.pods, endpoints=named.endpoints)
 
     def _remove_service(self, key: Key) -> Touched:
@@ -259,34 +249,8 @@ class ClusterState:
         if old is None:
             return NOTHING
         _discard(self._services_in, key[0], key)
-        named = self._named_for(key)
+        named = _of_slices(concerned(self.slices.of(key)))
         return Touched(frozenset({key}), self._selected_by(old) | named.pods, endpoints=named.endpoints)
-
-    def _put_slice(self, new: cluster_network.EndpointSlice) -> Touched:
-        key = (new.metadata.namespace, new.metadata.name)
-        before = self._remove_slice(key)
-        self.slices[key] = new
-        for service in _service_of(new):
-            self._slices_of.setdefault(service, {})[key] = new
-        for pod in _named_pods(new):
-            self._slices_naming.setdefault(pod, {})[key] = new
-        return Touched(pods=before.pods | _named_pods(new), endpoints=before.endpoints | _service_of(new))
-
-    def _remove_slice(self, key: Key) -> Touched:
-        old = self.slices.pop(key, None)
-        if old is None:
-            return NOTHING
-        for service in _service_of(old):
-            _discard(self._slices_of, service, key)
-        for pod in _named_pods(old):
-            _discard(self._slices_naming, pod, key)
-        return Touched(pods=_named_pods(old), endpoints=_service_of(old))
-
-    def _named_for(self, service: Key) -> Touched:
-        """What the EndpointSlices of a service are about."""
-        slices = self.slices_of(service)
-        pods = frozenset(pod for each in slices for pod in _named_pods(each))
-        return Touched(pods=pods, endpoints=frozenset({service} if slices else ()))
 
     def _selected_by(self, service: kubernetes.Service) -> frozenset[Key]:
         pods = self.pods_in(service.metadata.namespace)
@@ -396,21 +360,8 @@ def _read(kind: kube.Kind, object: kube.Object, where: str) -> kubernetes.Resour
     return answer.resource
 
 
-def _service_of(found: cluster_network.EndpointSlice) -> frozenset[Key]:
-    """The service that it is for; without one it is an arbitrary list of addresses."""
-    name = found.metadata.labels.get(_ONE_NAMED_SERVICE)
-    return frozenset({(found.metadata.namespace, name)} if name else ())
-
-
-def _named_pods(found: cluster_network.EndpointSlice) -> frozenset[Key]:
-    """The pods that are its endpoints; only those of its namespace, whoever else it names."""
-    namespace = found.metadata.namespace
-    targets = (endpoint.target_ref for endpoint in found.endpoints)
-    return frozenset(
-        (namespace, target.name)
-        for target in targets
-        if target is not None and target.kind == "Pod" and target.namespace in ("", namespace)
-    )
+def _of_slices(found: Concerned) -> Touched:
+    return Touched(pods=found.pods, endpoints=found.services)
 
 
 def _candidate(pod: kubernetes.Pod | kubernetes.StatedPod) -> Candidate:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from agent import wire
 from agent.api.cluster_network import Endpoint, EndpointSlice
 from agent.api.kubernetes import Service
+from agent.controller.slices import SERVICE_LABEL
 from agent.controller.workloads import app_protocol, is_routed, service_name
 from agent.model import Pod
 from agent.proto import workload_pb2 as pb
@@ -59,7 +60,7 @@ def memberships(
     """The services without a selector that have the pod for an endpoint, with the ports that it serves for them."""
     found: dict[str, tuple[Service, dict[int, pb.Port]]] = {}
     for each in slices:
-        service = services.get((each.metadata.namespace, each.metadata.labels.get("kubernetes.io/service-name", "")))
+        service = services.get((each.metadata.namespace, each.metadata.labels.get(SERVICE_LABEL, "")))
         if service is None or not _counts(service) or not any(_is_pod(endpoint, pod) for endpoint in each.endpoints):
             continue
         _, ports = found.setdefault(service.metadata.name, (service, {}))
