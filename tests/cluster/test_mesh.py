@@ -26,6 +26,7 @@ from tests.support.cluster_mesh import (
     a_proxy,
     bound_token,
     eventually,
+    forget_webhook,
     get,
     put,
     refusal,
@@ -40,6 +41,7 @@ PROXY_POD = "weft-proxy-1"
 def controller(plane: ControlPlane, mesh: None) -> Iterator[Controller]:
     with a_controller(plane) as running:
         yield running
+    forget_webhook(plane)
 
 
 @pytest.fixture(scope="module")

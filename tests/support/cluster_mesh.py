@@ -46,7 +46,7 @@ class Controller:
 @contextlib.contextmanager
 def installed(plane: ControlPlane) -> Iterator[None]:
     """The namespace, definitions and permissions, as they are shipped; and node-1 and node-2, in zones a and b."""
-    plane.kubectl("create", "namespace", SYSTEM)
+    put(plane, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
     put(plane, a_node("node-1", "a"), a_node("node-2", "b"))  # pods of nodes that do not exist are collected
     for source in (f"--kustomize={ROOT}/daemonset/crds", f"--filename={ROOT}/daemonset/rbac.yaml"):
         plane.kubectl("apply", "--server-side", "--force-conflicts", source)
@@ -54,7 +54,6 @@ def installed(plane: ControlPlane) -> Iterator[None]:
     yield
     plane.kubectl("delete", "--ignore-not-found", f"--filename={ROOT}/daemonset/rbac.yaml", "--wait=false")
     plane.kubectl("delete", "node", "node-1", "node-2")
-    plane.kubectl("delete", "validatingwebhookconfiguration", "--ignore-not-found", registration.NAME)
     plane.kubectl("delete", "namespace", SYSTEM, "--wait=false")
 
 
@@ -99,6 +98,11 @@ def _running(name: str, kubeconfig: Path) -> Iterator[tuple[subprocess.Popen[byt
 def _keep(pipe: IO[bytes], log: list[bytes]) -> None:
     with pipe:
         log.extend(pipe)
+
+
+def forget_webhook(plane: ControlPlane) -> None:
+    """Take back what a controller that leads has registered, and leaves behind."""
+    plane.kubectl("delete", "validatingwebhookconfiguration", "--ignore-not-found", registration.NAME)
 
 
 def put(plane: ControlPlane, *objects: Json) -> None:
