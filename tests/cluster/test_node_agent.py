@@ -42,6 +42,7 @@ def started(plane: ControlPlane, world: NodeWorld, namespace: str, name: str) ->
     pod = a_pod(namespace, name)
     put(plane, pod)
     sandbox = world.add_sandbox(get(plane, "pod", name, f"--namespace={namespace}")["metadata"]["uid"])
+    world.fill(sandbox)
     report(plane, pod, sandbox.addresses[0])
     return sandbox
 
