@@ -64,7 +64,9 @@ def analyze(
     code: str | None,
     more: tuple[Path, ...],
 ) -> None:
-    """Say what is wrong with the objects of files, folders, a state directory or a cluster, also between them.
+    """Say what is wrong with objects, also between them.
+
+    They come from files, folders, a state directory or a cluster.
 
     Exit status: 0 nothing of the failure threshold's level, 79 something is, 1 a file cannot be
     read or the cluster does not answer, 64 wrong usage.

@@ -39,7 +39,9 @@ def describe(
     output: str,
     target: str,
 ) -> None:
-    """Say what applies to a pod (NAMESPACE/POD) or a Service (svc/NAMESPACE/NAME), and why.
+    """Say what applies to a pod or a Service, and why.
+
+    Written NAMESPACE/POD, or svc/NAMESPACE/NAME.
 
     A Deployment or its like stands for its pods. Files that are given beside a lab, a state
     directory or a cluster add to its objects, such as the routes that a lab does not keep.

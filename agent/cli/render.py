@@ -30,7 +30,7 @@ _RUNNING = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True
 @click.option("-o", "--output", type=click.Choice(["json"]), default="json", show_default=True)
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
 def render(first: tuple[Path, ...], output: str, more: tuple[Path, ...]) -> None:
-    """Print what node proxies would be told of the manifests in files and folders.
+    """Print what node proxies would be told of manifests.
 
     Pods count as running and ready unless their manifest has a status; a Deployment stands for
     one pod of its name. Only what the cluster itself gives, such as addresses, is left out.

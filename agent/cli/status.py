@@ -29,7 +29,9 @@ _AT_A_TIME = 16  # processes asked
 @click.option("-A", "--all", "is_whole", is_flag=True, help=f"Every row; without it at most {MOST_ROWS} a table.")
 @click.option("--lab", "lab_name", metavar="NAME", help="Which lab; by default the one that runs.")
 def status(output: str, namespace: str | None, is_whole: bool, lab_name: str | None) -> None:
-    """Show how the mesh is doing: nodes, proxies, certificates, policies, and what is wrong.
+    """Show how the mesh is doing.
+
+    Nodes, proxies, certificates, policies, and what is wrong.
 
     Exit status: 0 all is well, 1 there are problems, 2 some process could not be asked (what the
     others say is printed), 64 wrong usage.

@@ -62,7 +62,7 @@ class Report:
 @click.option("-o", "--output", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
 def validate(first: tuple[Path, ...], is_recursive: bool, output: str, more: tuple[Path, ...]) -> None:
-    """Check the manifests in files and folders, each object by itself.
+    """Check manifests, each object by itself.
 
     Exit status: 0 all are valid, 65 some are not, 1 a file cannot be read, 64 wrong usage.
     """

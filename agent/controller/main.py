@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @click.command()
 def controller() -> None:
-    """Run the controller: discovery, certificates, debug endpoints."""
+    """Run the controller."""
     settings = Settings.parse(os.environ)
     logs.set_up(settings.log_format, settings.log_level)
     asyncio.run(run(settings))

@@ -41,7 +41,10 @@ _name = click.option("--name", default="lab", show_default=True, help="Which lab
 
 @click.group()
 def lab() -> None:
-    """A cluster on one machine: nodes and pods are network namespaces, the mesh's processes are the real ones."""
+    """Run a cluster on one machine.
+
+    Nodes and pods are network namespaces, the mesh's processes are the real ones.
+    """
 
 
 @lab.command()

@@ -39,7 +39,10 @@ ProxyCgroup = Callable[[int, Collection[str]], Path]  # of a process, by the UID
 @click.command()
 @click.option("--remove", is_flag=True, help="Return the node's pods to plain networking, remove all from the kernel.")
 def node(remove: bool) -> None:
-    """Run the node agent: redirect this node's pods and hand them to the node proxy."""
+    """Run the node agent.
+
+    It redirects the traffic of this node's pods and hands them to the node proxy.
+    """
     settings = Settings.parse(os.environ)
     logs.set_up(settings.log_format, settings.log_level)
     mount = cgroups.find_mount()
