@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 
 from agent.backoff import Jitter, Sleep, delays, jitter
 
-__all__ = ["Jitter", "Sleep", "delays", "jitter", "supervise"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from agent.backoff import Jitter, Sleep, delays, jitter
 from agent.errors import EngineError, RefusedError, UnavailableError, WeftError
-from agent.proxy.backoff import Jitter, Sleep, delays, jitter
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from typing import Protocol
 import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 
+from agent.backoff import Jitter, Sleep, delays, jitter
 from agent.errors import EngineError, UnavailableError, WeftError
 from agent.metrics import ProxyMetrics
-from agent.proxy.backoff import Jitter, Sleep, delays, jitter
 from agent.proxy.connection import call_metadata, channel, translated
 from agent.proxy.ledger import TYPES, Ledger, Node, Update, answer, subscription, update
 from agent.proxy.saved import SavedState

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from agent.backoff import Jitter, Sleep, delays, jitter
 from agent.errors import EngineError, ProtocolError, UnavailableError
 from agent.handover import AddPod, DeletePod, KeepPod, Request, SnapshotSent
 from agent.model import Identity, PodUid
-from agent.proxy.backoff import Jitter, Sleep, delays, jitter
 
 logger = logging.getLogger(__name__)
 

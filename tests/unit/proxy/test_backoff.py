@@ -3,7 +3,8 @@ import logging
 
 import pytest
 
-from agent.proxy.backoff import delays, jitter, supervise
+from agent.backoff import delays, jitter
+from agent.proxy.backoff import supervise
 from tests.support.proxy import FakeClock, running
 
 
