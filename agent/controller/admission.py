@@ -9,21 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from agent.api import registry
-from agent.api.faults import UNKNOWN_FIELD
+from agent.api.faults import UNKNOWN_FIELD, in_words
+from agent.api.gateway_api.objects import GROUP as GATEWAY_GROUP
 from agent.api.validation import validate
+from agent.api.validation.kinds import MESH_GROUPS
 from agent.errors import Fault, InvalidObjectError
 
 API_VERSION: Final = "admission.k8s.io/v1"
-GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 PATH: Final = "/validate"  # istiod's
 _JUDGED: Final = ("CREATE", "UPDATE")
-_GROUPS: Final = (
-    "networking.istio.io",
-    "security.istio.io",
-    "telemetry.istio.io",
-    "extensions.istio.io",
-    "gateway.networking.k8s.io",
-)
 _LONGEST_WARNING: Final = 256  # an API server cuts longer ones
 _MOST_WARNINGS: Final = 16  # of 256 characters: an API server drops those beyond 4096 in all
 _UNPROCESSABLE: Final = 422
@@ -50,7 +44,7 @@ def configuration(name: str, client: Json, failure_policy: str) -> Json:
     Ignore, what becomes of objects while nobody answers here.
     """
     rule = {
-        "apiGroups": list(_GROUPS),
+        "apiGroups": list(MESH_GROUPS),
         "apiVersions": ["*"],
         "operations": list(_JUDGED),
         "resources": ["*"],
@@ -87,7 +81,7 @@ def _response(request: Mapping[str, Any]) -> Json:
         # What is stored already can still be labelled, and freed of its finalizers.
         return {"allowed": True, "warnings": _told(errors)}
     if errors:
-        message = f"{_named(found)}: " + "; ".join(_sentence(fault) for fault in errors)
+        message = f"{_named(found)}: {in_words(errors)}"
         status = {"code": _UNPROCESSABLE, "reason": "Invalid", "message": message}
         return {"allowed": False, "status": status, **({"warnings": told} if told else {})}
     return {"allowed": True, **({"warnings": told} if told else {})}
@@ -121,7 +115,7 @@ def _looked_at(found: Mapping[str, Any]) -> Json:
 
 
 def _told(faults: Sequence[Fault]) -> list[str]:
-    return [_sentence(fault)[:_LONGEST_WARNING] for fault in faults[:_MOST_WARNINGS]]
+    return [in_words([fault])[:_LONGEST_WARNING] for fault in faults[:_MOST_WARNINGS]]
 
 
 def _named(found: Mapping[str, Any]) -> str:
@@ -129,7 +123,3 @@ def _named(found: Mapping[str, Any]) -> str:
     metadata = metadata if isinstance(metadata, Mapping) else {}
     full = f"{metadata.get('namespace') or ''}/{metadata.get('name') or '?'}".removeprefix("/")
     return f"{found.get('kind')} {full}"
-
-
-def _sentence(fault: Fault) -> str:
-    return f"{fault.field or 'the object'}: {fault.text}"

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.api import registry
 
-_OF_THE_MESH: Final = (
+MESH_GROUPS: Final = (
     "networking.istio.io",
     "security.istio.io",
     "telemetry.istio.io",
@@ -28,6 +28,6 @@ def is_judged(api_version: object, kind: object) -> bool:
     if registry.find(api_version, kind) is not None:
         return True
     group = api_version.rpartition("/")[0]
-    if group in _OF_THE_MESH:
+    if group in MESH_GROUPS:
         return kind not in _OTHERS
     return group in registry.GROUPS and any(entry.model.__name__ == kind for entry in registry.entries())

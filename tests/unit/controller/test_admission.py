@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.controller.admission import GATEWAY_GROUP, answer, configuration
+from agent.api.gateway_api.objects import GROUP as GATEWAY_GROUP
+from agent.controller.admission import answer, configuration
 from agent.errors import InvalidObjectError
 
 STRICT: dict[str, Any] = {
