@@ -38,11 +38,12 @@ Step = str | int
 
 
 class UnreadableError(InvalidObjectError):
-    """The text is no YAML, or none that may be read; `line` counts from 1."""
+    """The text is no YAML, or none that may be read; `line` counts from 1, `reason` names no place."""
 
-    def __init__(self, line: int, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, line: int, reason: str, place: str = "") -> None:
+        super().__init__(f"{place}: {reason}" if place else reason)
         self.line = line
+        self.reason = reason
 
 
 @dataclass(slots=True)

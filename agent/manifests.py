@@ -73,13 +73,13 @@ class Reading:
 def decode(data: bytes, file: str) -> str:
     """The text of a file; raises UnreadableError if it is too large or not UTF-8."""
     if len(data) > MAX_BYTES:
-        raise UnreadableError(1, f"{file}: larger than {MAX_BYTES // 1024**2} MiB; split it")
+        raise UnreadableError(1, f"larger than {MAX_BYTES // 1024**2} MiB; split it", file)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
         raise UnreadableError(
-            line, f"{file}:{line}: byte {data[exc.start]:#04x}: not UTF-8, which is accepted"
+            line, f"byte {data[exc.start]:#04x}: not UTF-8, which is accepted", f"{file}:{line}"
         ) from exc
 
 
@@ -88,7 +88,7 @@ def written(text: str, file: str) -> list[Written]:
     try:
         found = documents.load(text)
     except UnreadableError as exc:
-        raise UnreadableError(exc.line, f"{file}:{exc.line}: {exc}") from exc
+        raise UnreadableError(exc.line, exc.reason, f"{file}:{exc.line}") from exc
     items = (item for document in found for item in _items(document))
     return [Written(value, file, lines, _key(value)) for value, lines in items]
 

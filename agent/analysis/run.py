@@ -52,8 +52,7 @@ class Material:
             for one in written(text, file):
                 self.add(one)
         except UnreadableError as exc:
-            said = str(exc).removeprefix(f"{file}:{exc.line}: ").removeprefix(f"{file}: ")
-            self._refuse(file, exc.line, None, said)
+            self._refuse(file, exc.line, None, exc.reason)
 
     def add(self, one: Written) -> None:
         """Take in one object; a fault that the validation finds is a finding, of each field its own."""

@@ -91,7 +91,7 @@ def _report(file: str, text: str | UnreadableError) -> Report:
             report.objects += 1
             _add(report, one)
     except UnreadableError as exc:
-        report.remarks.append(Remark(file, exc.line, "error", "", "", _without_place(exc)))
+        report.remarks.append(Remark(file, exc.line, "error", "", "", exc.reason))
     return report
 
 
@@ -128,11 +128,6 @@ def _remark(one: manifests.Written, label: str, severity: str, fault: Fault) -> 
 def _printable(text: str) -> str:
     """JSON's escapes can name halves of characters, which no output can show."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def _without_place(exc: UnreadableError) -> str:
-    """Its text begins with file and line, which a remark has of its own."""
-    return str(exc).partition(": ")[2]
 
 
 def _print(report: Report) -> None:
