@@ -94,7 +94,7 @@ class ClusterState:
         self.policies: dict[Key, security.AuthorizationPolicy] = {}
         self.peers: dict[Key, security.PeerAuthentication] = {}
         self.problems: dict[str, str] = {}  # where the object is: what is wrong with it
-        self.refused: dict[tuple[str, str, str], Refused] = {}  # by kind, namespace and name
+        self.refused: dict[tuple[str, str, str], Refused] = {}  # policies, by kind, namespace and name
         self._stand_ins: set[tuple[str, str, str]] = set()  # of them, those without a good version
         self.slices = Slices()
         self._services_in: dict[str, dict[Key, kubernetes.Service]] = {}
@@ -145,11 +145,12 @@ class ClusterState:
 
     def _refuse(self, kind: kube.Kind, key: tuple[str, str, str], refused: Refused) -> Touched:
         """The last good version stays; a policy that never had one is stood in for, so that nothing is left open."""
+        if kind not in (kube.AUTHORIZATION_POLICY, kube.PEER_AUTHENTICATION):
+            return NOTHING
         self.refused[key] = refused
         known = key[1:] in (self.policies if kind == kube.AUTHORIZATION_POLICY else self.peers)
         touched = NOTHING
-        is_policy = kind in (kube.AUTHORIZATION_POLICY, kube.PEER_AUTHENTICATION)
-        if is_policy and (not known or key in self._stand_ins):
+        if not known or key in self._stand_ins:
             instead = stand_in(kind, refused.object)
             touched = self.take(instead) if instead is not None else self._forget(kind, key[1:])
             self._stand_ins.add(key)
