@@ -10,7 +10,6 @@ import click
 from agent.cli import narrative, places, reach
 from agent.cli.explanation import explain as find_out
 from agent.cli.verdict import ALLOWED, REFUSED, UNKNOWN
-from agent.errors import ConfigError, WeftError
 
 _EXITS = {ALLOWED: 0, REFUSED: 1, UNKNOWN: 2}
 
@@ -29,13 +28,7 @@ def explain(output: str, lab_name: str | None, source: str, target: str) -> None
     Exit status: 0 allowed, 1 refused, 2 it cannot be told, 64 wrong usage.
     """
     asked = places.pod_name(source), places.target(target)
-    try:
-        mesh = reach.running_lab(lab_name)
-    except ConfigError:
-        raise
-    except WeftError as exc:
-        click.echo(f"weft: {exc}", err=True)
-        sys.exit(_EXITS[UNKNOWN])
+    mesh = reach.lab_or_exit(lab_name, _EXITS[UNKNOWN])
     answer = find_out(mesh, *asked)
     if output == "json":
         click.echo(json.dumps(narrative.as_json(answer), indent=2))

@@ -11,13 +11,16 @@ import contextlib
 import http.client
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from agent.errors import ConfigError, InvalidObjectError, NotFoundError, RefusedError, UnavailableError
+import click
+
+from agent.errors import ConfigError, InvalidObjectError, NotFoundError, RefusedError, UnavailableError, WeftError
 from agent.lab import namespaces, record
 from agent.lab.layout import CONTROL, RUN
 
@@ -107,6 +110,17 @@ def running_lab(name: str | None, run: Path = RUN) -> Lab:
         raise NotFoundError(f"no lab {name!r} runs here; there are: {', '.join(known) or 'none'}")
     folder = run / name
     return Lab(name, record.read(folder / "lab.json").nodes, folder / "report.json")
+
+
+def lab_or_exit(name: str | None, status: int) -> Lab:
+    """The running lab; ends the command with this exit status if there is none. Raises ConfigError as running_lab()."""
+    try:
+        return running_lab(name)
+    except ConfigError:
+        raise
+    except WeftError as exc:
+        click.echo(f"weft: {exc}", err=True)
+        sys.exit(status)
 
 
 def ask(mesh: Mesh, process: Process, port: int, path: str, query: Mapping[str, str] | None = None) -> Any:

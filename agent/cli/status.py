@@ -14,7 +14,7 @@ from rich.console import RenderableType
 
 from agent.cli import health, reach
 from agent.cli.tables import MOST_ROWS, console, span, table
-from agent.errors import ConfigError, WeftError
+from agent.errors import WeftError
 from agent.wire import ADMIN_PORT, DEBUG_PORT
 
 Json = dict[str, Any]
@@ -36,13 +36,7 @@ def status(output: str, namespace: str | None, is_whole: bool, lab_name: str | N
     Exit status: 0 all is well, 1 there are problems, 2 some process could not be asked (what the
     others say is printed), 64 wrong usage.
     """
-    try:
-        mesh = reach.running_lab(lab_name)
-    except ConfigError:
-        raise
-    except WeftError as exc:
-        click.echo(f"weft: {exc}", err=True)
-        sys.exit(_EXITS[health.UNKNOWN])
+    mesh = reach.lab_or_exit(lab_name, _EXITS[health.UNKNOWN])
     found = health.document(gather(mesh), time.time())
     shown = of_namespace(found, namespace) if namespace else found
     if output == "json":
