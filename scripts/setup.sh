@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 PACKAGES=(
   build-essential python3-venv python3-bpfcc libbpf1       # building, and the BPF compiler
   iproute2 nftables tcpdump                                # the lab's network and its witness
+  runc golang-github-containers-common                     # the lab's containers, and their seccomp profile
   curl nginx-light redis-server                            # the example shop
   iperf3 sockperf                                          # benchmarks
   clang-format                                             # formatting of the BPF programs

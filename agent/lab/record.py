@@ -13,6 +13,7 @@ from pathlib import Path
 from agent.errors import InvalidObjectError, NotFoundError
 from agent.lab import cgroups, namespaces
 from agent.lab.layout import RUN, Layout
+from agent.lab.oci import bundles
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,23 @@ class ProcessId:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiServer:
+    """The API server of a lab that is the nodes of a cluster: how to reach it, and its network namespace."""
+
+    kubeconfig: str
+    netns: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """What the lab has made outside its own folder, by exact name."""
+    """What the lab has made outside its own folder, by exact name. server: none for a cluster of the lab's own."""
 
     supervisor: ProcessId
     nodes: tuple[str, ...]
     cgroup: str
     mounts: tuple[str, ...] = ()
     netns: tuple[str, ...] = field(default=())
+    server: ApiServer | None = None
 
     def with_netns(self, name: str) -> Record:
         return replace(self, netns=(*self.netns, name))
@@ -83,6 +93,7 @@ def read(path: Path) -> Record:
         cgroup=found["cgroup"],
         mounts=tuple(found["mounts"]),
         netns=tuple(found["netns"]),
+        server=ApiServer(**found["server"]) if found.get("server") else None,
     )
 
 
@@ -128,10 +139,11 @@ def tear_down(layout: Layout, record: Record) -> None:
     Pinned programs and links go with the bpffs they are pinned in.
     """
     cgroups.remove(Path(record.cgroup))
+    bundles.remove_all(layout.root)
     for name in record.netns:
         namespaces.delete(name)
-    for mount in record.mounts:
-        namespaces.unmount(Path(mount))
+    for mount in (*map(Path, record.mounts), *namespaces.mounts_below(layout.root)):
+        namespaces.unmount(mount)
     shutil.rmtree(layout.root, ignore_errors=True)
     with contextlib.suppress(OSError):  # another lab is up
         RUN.rmdir()
