@@ -20,6 +20,7 @@ SERVICES_V6 = IPv6Network("fd96::/112")
 DNS_SERVICE = SERVICES_V4[10]
 
 MOST_NODES = 20
+MOST_PODS = 250  # of a node, as kubelets of large nodes are set; Kubernetes' own default is 110
 _GATEWAY_HOST = 1
 _CONTROL_HOST = 2
 _FIRST_NODE_HOST = 10

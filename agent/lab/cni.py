@@ -8,15 +8,18 @@ again when it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agent.api.kubernetes import Pod
+from agent.api.objects import NamedObject
 from agent.errors import InvalidObjectError, UnavailableError
+from agent.lab import commands
 from agent.lab.addresses import Pair
 from agent.lab.layout import netns_path
 from agent.lab.network import WIRE
@@ -31,18 +34,25 @@ _SUFFIXES: Final = (".conf", ".conflist", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Of one node: `folder` has net.d, the configurations, and bin, the programs."""
+    """Of one node. `run`: the folder that the plugins see as /run/weft; None: the machine's own."""
 
-    folder: Path
+    configurations: Path
+    programs: Path
+    run: Path | None = None
+
+    @classmethod
+    def below(cls, folder: Path) -> Chain:
+        """The chain whose files are all in one folder."""
+        return cls(folder / "net.d", folder / "bin")
 
     def install(self) -> None:
         """Make the folders, and put the lab's network into the configurations."""
-        for name in ("net.d", "bin"):
-            (self.folder / name).mkdir(parents=True)
+        for folder in (self.configurations, self.programs):
+            folder.mkdir(parents=True)
         found = {"cniVersion": _VERSION, "name": "pods", "plugins": [{"type": OWN}]}
-        (self.folder / "net.d" / _FILE).write_text(json.dumps(found, indent=2))
+        (self.configurations / _FILE).write_text(json.dumps(found, indent=2))
 
-    async def add(self, pod: Pod, netns: str, address: Pair) -> None:
+    async def add(self, pod: NamedObject, netns: str, address: Pair) -> None:
         """Return when every plugin lets the pod start; UnavailableError with the words of the one that does not."""
         result = _result(netns, address)
         for plugin in self._plugins():
@@ -51,7 +61,7 @@ class Chain:
                 raise UnavailableError(f"plugin {plugin['type']}: {said.get('msg', 'it says nothing')}")
             result = said
 
-    async def delete(self, pod: Pod, netns: str, address: Pair) -> None:
+    async def delete(self, pod: NamedObject, netns: str, address: Pair) -> None:
         """Tell the plugins, the last one first, that the pod ends."""
         for plugin in reversed(self._plugins()):
             try:
@@ -61,10 +71,10 @@ class Chain:
 
     def _plugins(self) -> list[dict[str, Any]]:
         """Those after the lab's network, of the first file."""
-        files = [path for path in (self.folder / "net.d").iterdir() if path.suffix in _SUFFIXES]
+        files = [path for path in self.configurations.iterdir() if path.suffix in _SUFFIXES]
         first = min((path for path in files if not path.name.startswith(".")), default=None)
         if first is None:
-            raise UnavailableError(f"no CNI configuration in {self.folder / 'net.d'}")
+            raise UnavailableError(f"no CNI configuration in {self.configurations}")
         try:
             found = json.loads(first.read_text())
             own = {"cniVersion": found["cniVersion"], "name": found["name"]}
@@ -73,7 +83,7 @@ class Chain:
             raise InvalidObjectError(f"{first}: no CNI configuration with cniVersion, name and plugins") from exc
 
     async def _call(
-        self, command: str, plugin: Mapping[str, Any], pod: Pod, netns: str, result: Mapping[str, Any]
+        self, command: str, plugin: Mapping[str, Any], pod: NamedObject, netns: str, result: Mapping[str, Any]
     ) -> tuple[dict[str, Any], int]:
         metadata = pod.metadata
         name = f"K8S_POD_NAMESPACE={metadata.namespace};K8S_POD_NAME={metadata.name};K8S_POD_UID={metadata.uid}"
@@ -82,16 +92,29 @@ class Chain:
             "CNI_CONTAINERID": metadata.uid,
             "CNI_NETNS": str(netns_path(netns)),
             "CNI_IFNAME": WIRE,
-            "CNI_PATH": str(self.folder / "bin"),
+            "CNI_PATH": str(self.programs),
             "CNI_ARGS": f"IgnoreUnknown=1;{name}",
         }
-        program, pipe = self.folder / "bin" / plugin["type"], asyncio.subprocess.PIPE
+        program, pipe = self.programs / plugin["type"], asyncio.subprocess.PIPE
         try:
-            process = await asyncio.create_subprocess_exec(program, stdin=pipe, stdout=pipe, env=environment)
-            said, _ = await process.communicate(json.dumps({**plugin, "prevResult": result}).encode())
-            return (json.loads(said) if said else {}), await process.wait()
+            with _opened(program) as file:
+                line = commands.on_node(self.run, file) if self.run is not None else [str(program)]
+                process = await asyncio.create_subprocess_exec(
+                    *line, stdin=pipe, stdout=pipe, env=environment, pass_fds=[file]
+                )
+                said, _ = await process.communicate(json.dumps({**plugin, "prevResult": result}).encode())
+                return (json.loads(said) if said else {}), await process.wait()
         except (OSError, ValueError) as exc:
             raise UnavailableError(f"plugin {program}: {exc}") from exc
+
+
+@contextlib.contextmanager
+def _opened(program: Path) -> Iterator[int]:
+    descriptor = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _result(netns: str, address: Pair) -> dict[str, Any]:

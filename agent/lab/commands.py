@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.lab.layout import netns_path
+from agent.lab.layout import RUN, netns_path
 
 READY = b"ready\n"
 
@@ -31,6 +31,7 @@ CAPABILITIES = (
     "sys_chroot",
 )
 _JOIN_AND_RUN = 'echo $$ > "$1/cgroup.procs" || exit 125; cd "$2" || exit 125; shift 2; exec "$@"'
+_ON_NODE = 'mount --bind "$1" "$2" && exec "$3"'
 _PAUSE = (
     'echo $$ > "$1/cgroup.procs" && hostname "$4" && mount --bind "$2" /etc/hosts && '
     "mount --bind \"$3\" /etc/resolv.conf && printf 'ready\\n' && exec sleep infinity >/dev/null"
@@ -40,6 +41,15 @@ _PAUSE = (
 def in_netns(netns: str, cgroup: Path, command: Sequence[str]) -> list[str]:
     """Run a command in a namespace and a cgroup, on the machine's own files."""
     return ["nsenter", f"--net={netns_path(netns)}", "sh", "-c", _JOIN_AND_RUN, "sh", str(cgroup), "/", *command]
+
+
+def on_node(run: Path, program: int) -> list[str]:
+    """Run a program, given as an open file, that sees a node's own folder as /run/weft.
+
+    The file of the program, which may be below that folder, is out of its sight then: so a descriptor names it.
+    """
+    private = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", _ON_NODE, "sh"]
+    return [*private, str(run), str(RUN), f"/proc/self/fd/{program}"]
 
 
 def pause(netns: str, cgroup: Path, hosts: Path, resolv_conf: Path, hostname: str) -> list[str]:

@@ -12,11 +12,12 @@ from agent.api.kubernetes import Pod, Service, ServiceAccount
 from agent.errors import UnavailableError, WeftError
 from agent.kube import Cluster
 from agent.lab import sandbox
-from agent.lab.addresses import DNS_SERVICE, NodePlan, Pair, free_pod_address
+from agent.lab.addresses import DNS_SERVICE, MOST_PODS, NodePlan, Pair, free_pod_address
 from agent.lab.backoff import next_delay
 from agent.lab.cni import Chain
 from agent.lab.layout import Layout
 from agent.lab.pod import PodRun, forget, say
+from agent.lab.prober import Prober
 from agent.lab.record import Ledger
 from agent.lab.sandbox import Sandbox
 from agent.lab.services import hosts_file, resolv_conf
@@ -24,8 +25,6 @@ from agent.lab.tokens import Bearer, Signer, Subject
 from agent.lab.view import View
 
 logger = logging.getLogger(__name__)
-
-MOST_PODS = 110  # of a node; Kubernetes' own default
 
 
 @dataclass(slots=True)
@@ -49,6 +48,7 @@ class Kubelet:
         cluster: Cluster,
         view: View,
         signer: Signer,
+        probers: Mapping[str, Prober],
     ) -> None:
         self._layout = layout
         self._ledger = ledger
@@ -56,6 +56,8 @@ class Kubelet:
         self._cluster = cluster
         self._view = view
         self._signer = signer
+        self._probers = probers
+        self._chains = {name: Chain.below(layout.cni(name)) for name in nodes}
         self._tenants: dict[str, _Tenant] = {}
         self._last: dict[str, Pair] = {}
 
@@ -102,7 +104,7 @@ class Kubelet:
         taken = {tenant.address for tenant in self._tenants.values()}
         address = free_pod_address(node, taken, self._last.get(node.name))
         self._last[node.name] = address
-        run = PodRun(self._layout, self._cluster, node, pod, address, on_change=changed.set)
+        run = PodRun(self._layout, self._cluster, node, pod, address, self._probers[node.name], on_change=changed.set)
         task = group.create_task(self._run(run, pod, node, address, changed), name=f"pod {pod.full_name}")
         self._tenants[pod.metadata.uid] = _Tenant(pod, address, run, task)
 
@@ -127,9 +129,10 @@ class Kubelet:
         home = resolv_conf(pod.metadata.namespace, str(DNS_SERVICE))
         delay = 0.0
         while True:
-            box = await sandbox.create(self._layout, self._ledger, node, pod, address, home)
+            names = [container.name for container in pod.spec.containers]
+            box = await sandbox.create(self._layout, self._ledger, node, pod, address, home, names)
             try:
-                await Chain(self._layout.cni(node.name)).add(pod, box.netns, address)
+                await self._chains[node.name].add(pod, box.netns, address)
                 return box
             except UnavailableError as exc:
                 if run.is_ending:
@@ -144,7 +147,7 @@ class Kubelet:
 
     async def _leave(self, box: Sandbox, pod: Pod) -> None:
         try:
-            await Chain(self._layout.cni(box.node.name)).delete(pod, box.netns, box.address)
+            await self._chains[box.node.name].delete(pod, box.netns, box.address)
         finally:
             await sandbox.remove(box, self._ledger)
 

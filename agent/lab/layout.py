@@ -80,12 +80,20 @@ class Layout:
         """The folder of a node, with its hand-over socket and its proxy's token."""
         return self.root / node
 
+    def node_root(self, node: str) -> Path:
+        """What a node of a lab on an API server has for its root directory."""
+        return self.node(node) / "root"
+
     def cni(self, node: str) -> Path:
         """The folder of a node's CNI chain: configurations in net.d, programs in bin."""
         return self.node(node) / "cni"
 
     def pod(self, uid: str) -> Path:
         return self.root / "pods" / uid
+
+    def volumes(self, uid: str) -> Path:
+        """The files of a pod's volumes."""
+        return self.root / "volumes" / uid
 
     @property
     def cgroup(self) -> Path:

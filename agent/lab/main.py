@@ -9,31 +9,25 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
-import agent
-from agent import logs
-from agent.errors import ConflictError, NotFoundError, UnavailableError
-from agent.lab import cgroups, processes, readiness, record, status
+from agent.errors import ConfigError, NotFoundError
+from agent.lab import cgroups, detached, processes, record, serving, status
 from agent.lab.addresses import MOST_NODES, node_plans
 from agent.lab.files import ManifestFiles
-from agent.lab.layout import Layout
-from agent.lab.prerequisites import check
+from agent.lab.kubernetes import status as of_pods
+from agent.lab.layout import Layout, netns_path
+from agent.lab.prerequisites import CONTAINER_PROGRAMS, PROGRAMS, check
 
 logger = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    from agent.lab.supervisor import Supervisor
-
-_SUPERVISOR = "supervisor"
 _DOWN_SECONDS = 10.0
 
 _name = click.option("--name", default="lab", show_default=True, help="Which lab; several can be up at a time.")
@@ -56,6 +50,15 @@ def lab() -> None:
 @click.option("--nodes", type=click.IntRange(1, MOST_NODES), default=2, show_default=True)
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="With -d: seconds to wait.")
 @click.option("--env", "settings", multiple=True, metavar="PROCESS:NAME=VALUE", help="A setting of a mesh process.")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Be the nodes of this cluster, whose API server runs the mesh and all else as pods.",
+)
+@click.option(
+    "--control", metavar="NETNS", help="With --kubeconfig: the network namespace of the API server, at port 6443."
+)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 def up(
     name: str,
@@ -64,18 +67,31 @@ def up(
     nodes: int,
     timeout: float,
     settings: tuple[str, ...],
+    kubeconfig: Path | None,
+    control: str | None,
     paths: tuple[Path, ...],
 ) -> None:
-    """Bring up a lab that runs the manifests in PATHS (files or folders), and follows them as they change."""
-    check(os.geteuid(), shutil.which)
+    """Bring up a lab that runs the manifests in PATHS (files or folders), and follows them as they change.
+
+    With --kubeconfig and --control, the lab is the nodes of a cluster that exists: manifests are for `kubectl` then.
+    """
     layout = _layout(name)
-    processes.parse_settings(settings, nodes)
-    ManifestFiles(paths)
-    if detach:
-        options = ["--name", name, "--nodes", str(nodes), *(part for text in settings for part in ("--env", text))]
-        _start_detached(layout, [*options, "--", *(str(path.absolute()) for path in paths)], timeout)
+    options = ["--name", name, "--nodes", str(nodes)]
+    if kubeconfig is not None or control is not None:
+        server = _api_server(layout, nodes, kubeconfig, control, settings, paths)
+        options += ["--kubeconfig", server.kubeconfig, "--control", server.netns]
+        lab = partial(serving.of_cluster, layout, nodes, server)
     else:
-        _serve(layout, nodes, settings, paths, background)
+        check(os.geteuid(), shutil.which)
+        processes.parse_settings(settings, nodes)
+        ManifestFiles(paths)
+        options += [part for text in settings for part in ("--env", text)]
+        options += ["--", *(str(path.absolute()) for path in paths)]
+        lab = partial(serving.of_its_own, layout, nodes, settings, paths)
+    if detach:
+        detached.start(layout, options, timeout)
+    else:
+        serving.serve(layout, lab, background)
 
 
 @lab.command()
@@ -96,7 +112,7 @@ def down(name: str) -> None:
         time.sleep(0.01)
     found.supervisor.signal(signal.SIGKILL)
     with contextlib.suppress(NotFoundError):  # the supervisor has done it
-        record.tear_down(layout, record.read(layout.record))
+        serving.tear_down(layout, record.read(layout.record))
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})
@@ -106,8 +122,11 @@ def down(name: str) -> None:
 def run_in_pod(name: str, pod: str, command: tuple[str, ...]) -> None:
     """Run a command in a pod (NAMESPACE/NAME); its exit status is this command's."""
     layout = _layout(name)
-    record.read(layout.record)
-    line, environment = status.way_into(layout, pod, command)
+    found = record.read(layout.record)
+    if found.server is not None:
+        line, environment = of_pods.way_into(layout, pod, command, has_terminal=sys.stdin.isatty()), dict(os.environ)
+    else:
+        line, environment = status.way_into(layout, pod, command)
     environment |= {"TERM": terminal} if (terminal := os.environ.get("TERM")) else {}
     os.execvpe(line[0], line, environment)
 
@@ -118,7 +137,7 @@ def run_in_pod(name: str, pod: str, command: tuple[str, ...]) -> None:
 def show_status(name: str, output: str) -> None:
     """Show nodes, processes, pods and problems."""
     layout = _layout(name)
-    found = status.read(layout, record.read(layout.record))
+    found = detached.read(layout, record.read(layout.record))
     if output == "json":
         click.echo(json.dumps(found.as_json(), indent=2))
     else:
@@ -158,86 +177,28 @@ def _log_files(layout: Layout, process: str | None) -> list[Path]:
     return found
 
 
-def _serve(layout: Layout, node_count: int, settings: tuple[str, ...], paths: tuple[Path, ...], quiet: bool) -> None:
-    # Imported on use: `exec` and `status` must not wait for netlink and cryptography to load.
-    from agent.lab.supervisor import Supervisor, build, claim
+def _api_server(
+    layout: Layout,
+    node_count: int,
+    kubeconfig: Path | None,
+    control: str | None,
+    settings: tuple[str, ...],
+    paths: tuple[Path, ...],
+) -> record.ApiServer:
+    """What the options say of an API server, once it is known to take the lab's nodes."""
+    if kubeconfig is None or control is None:
+        raise click.UsageError("--kubeconfig and --control go together: where the API server is, and its namespace.")
+    if settings or paths:
+        raise click.UsageError("PATHS and --env are for a lab of its own; apply manifests with `kubectl` here.")
+    check(os.geteuid(), shutil.which, {**PROGRAMS, **CONTAINER_PROGRAMS})
+    if not netns_path(control).exists():
+        raise ConfigError(f"--control {control!r}: no such network namespace; accepted is one that `ip netns` lists")
+    from agent.lab import network
+    from agent.lab.kubernetes import access
 
-    logs.set_up()
-    nodes = node_plans(node_count)
-    files = ManifestFiles(paths)
-    ledger = claim(layout, nodes)
-    try:
-        build(layout, ledger, nodes)
-        plans = processes.plans(layout, nodes, processes.parse_settings(settings, node_count))
-        supervisor = Supervisor(layout, ledger, nodes, files, plans)
-    except BaseException:
-        record.tear_down(layout, ledger.record)
-        raise
-    if quiet:
-        _log_to(layout.log(_SUPERVISOR))
-    try:
-        asyncio.run(_until_told(supervisor))
-    except BaseException:
-        if quiet:
-            logger.exception("the supervisor has failed; the lab stays as it is until `weft lab down`")
-        else:
-            record.tear_down(layout, ledger.record)
-        raise
-    record.tear_down(layout, ledger.record)
-
-
-async def _until_told(supervisor: Supervisor) -> None:
-    running = asyncio.ensure_future(supervisor.run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
-
-
-def _log_to(path: Path) -> None:
-    """Send standard output and error to a file, which lets go of whoever started this process."""
-    with path.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-
-
-def _start_detached(layout: Layout, arguments: list[str], timeout: float) -> None:
-    """Run `lab up` in the background, and wait until all of the lab is up."""
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "agent.cli.main", "lab", "up", "--background", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(agent.__file__).parent.parent)},
-    )
-    # Its standard error ends when the network stands and it logs to its file, or when it has failed.
-    output = supervisor.stderr.read() if supervisor.stderr is not None else b""
-    said = output.decode(errors="replace").strip().removeprefix("weft: ")
-    try:
-        found = record.read(layout.record)
-    except NotFoundError as exc:
-        raise UnavailableError(f"the lab did not start: {said}") from exc
-    if found.supervisor.pid != supervisor.pid:  # another lab of that name
-        raise ConflictError(said)
-    _wait_until_up(layout, found, timeout)
-
-
-def _wait_until_up(layout: Layout, found: record.Record, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while missing := (now := status.read(layout, found)).missing() + readiness.unready(layout, found.nodes):
-        if not now.is_supervised:
-            raise UnavailableError(
-                f"the lab's supervisor has ended, see {layout.log(_SUPERVISOR)}; `weft lab down` cleans up"
-            )
-        if now.report["problems"] or time.monotonic() > deadline:
-            break
-        time.sleep(0.05)
-    problems = [problem["text"] for problem in now.report["problems"]]
-    if problems or missing:
-        raise UnavailableError(
-            f"lab {layout.name} is not wholly up:\n  "
-            + "\n  ".join(problems + missing)
-            + f"\nIt goes on running: see `weft lab status --name {layout.name}` and `weft lab logs`"
+    if not network.is_free(control):
+        raise ConfigError(
+            f"--control {control!r}: it has an {network.WIRE} already; accepted is one without, for the lab's"
         )
+    asyncio.run(access.check(kubeconfig, [node.name for node in node_plans(node_count)], layout.name))
+    return record.ApiServer(str(kubeconfig.absolute()), control)

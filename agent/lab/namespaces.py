@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from agent.lab.layout import NETNS, netns_path
 
 T = TypeVar("T")
 
+MOUNTINFO = Path("/proc/self/mountinfo")
 _CLONE_NEWNET = 0x40000000
 _MS_BIND = 0x1000
 _MNT_DETACH = 2
@@ -61,17 +61,6 @@ def inside(name: str, work: Callable[[], T]) -> T:
         os.close(netns)
 
 
-def open_socket(name: str, family: int) -> socket.socket:
-    """A non-blocking TCP socket that lives in the namespace, usable from anywhere."""
-
-    def make() -> socket.socket:
-        made = socket.socket(family, socket.SOCK_STREAM)
-        made.setblocking(False)
-        return made
-
-    return inside(name, make)
-
-
 def _new_namespace_at(path: Path) -> None:
     _check(_libc.unshare(_CLONE_NEWNET), "unshare(CLONE_NEWNET)")
     _check(_libc.mount(b"/proc/thread-self/ns/net", bytes(path), b"none", _MS_BIND, None), f"mount {path}")
@@ -80,6 +69,19 @@ def _new_namespace_at(path: Path) -> None:
 def mount_bpf(path: Path) -> None:
     """A bpffs of its own at an existing folder."""
     _check(_libc.mount(b"bpf", bytes(path), b"bpf", 0, b"mode=0700"), f"mount bpf on {path}")
+
+
+def mount_tmpfs(path: Path, most_bytes: int | None = None) -> None:
+    """Files in memory at an existing folder; None: up to half of the machine's memory."""
+    options = "mode=0777" if most_bytes is None else f"mode=0777,size={most_bytes}"
+    _check(_libc.mount(b"tmpfs", bytes(path), b"tmpfs", 0, options.encode()), f"mount tmpfs on {path}")
+
+
+def mounts_below(folder: Path) -> list[Path]:
+    """What is mounted in a folder and below it, the deepest first."""
+    mounts = [Path(line.split()[4]) for line in MOUNTINFO.read_text().splitlines()]
+    found = [path for path in mounts if path.is_relative_to(folder)]
+    return sorted(found, key=lambda path: len(path.parts), reverse=True)
 
 
 def unmount(path: Path) -> None:

@@ -87,6 +87,30 @@ def join_control(fabric: str, control: str, nodes: Iterable[NodePlan]) -> None:
     _inside(control, lambda: _route_to_nodes(nodes))
 
 
+def is_free(netns: str) -> bool:
+    """Whether a namespace that is not the lab's can join its fabric; NotFoundError without the namespace."""
+
+    def look() -> bool:
+        with IPRoute() as netlink:
+            return not netlink.link_lookup(ifname=WIRE)
+
+    return namespaces.inside(netns, look)
+
+
+def leave(netns: str) -> None:
+    """Take a namespace that is not the lab's off its fabric; nothing happens when it is not on it.
+
+    NotFoundError without the namespace.
+    """
+
+    def work() -> None:
+        with IPRoute() as netlink:
+            for index in netlink.link_lookup(ifname=WIRE, kind="veth"):
+                netlink.link("del", index=index)
+
+    _inside(netns, work)
+
+
 def join_node(fabric: str, netns: str, node: NodePlan, others: Iterable[NodePlan]) -> None:
     """Join a node to the fabric, and give it a bridge for its pods and routes to the others' pods."""
     _join(fabric, netns, node.name, node.address, is_router=True)

@@ -18,6 +18,7 @@ from agent.lab.addresses import NodePlan, Pair
 from agent.lab.backoff import next_delay
 from agent.lab.containers import ContainerState, command, environment, pod_status
 from agent.lab.layout import Layout
+from agent.lab.prober import Prober
 from agent.lab.sandbox import Sandbox
 from agent.lab.tokens import Signer, Subject, write_secret
 
@@ -34,12 +35,14 @@ class PodRun:
         node: NodePlan,
         pod: Pod,
         address: Pair,
+        prober: Prober,
         *,
         on_change: Callable[[], None],
     ) -> None:
         self._layout = layout
         self._cluster = cluster
         self._node = node
+        self._prober = prober
         self._pod = pod
         self._addresses = address.texts
         self._on_change = on_change
@@ -147,11 +150,11 @@ class PodRun:
         """Probe a container until it ends, and end what it leaves behind; its exit code."""
         running = ContainerState(restarts=restarts, is_running=True, is_ready=container.readiness_probe is None)
         self._set(container, running)
-        prober = asyncio.create_task(self._probe(container, box, running))
+        probing = asyncio.create_task(self._probe(container, box, running))
         try:
             await self._ended(process)
         finally:
-            prober.cancel()
+            probing.cancel()
             cgroups.kill(box.container_cgroup(container.name))
         return process.returncode if process.returncode is not None else -1
 
@@ -180,7 +183,7 @@ class PodRun:
         await asyncio.sleep(probe.initial_delay_seconds)
         readiness = probes.Readiness()
         while True:
-            succeeded = await probes.succeeds(probe, container, box)
+            succeeded = await probes.succeeds(probe, container, box, self._prober)
             before, readiness = readiness, readiness.after(succeeded=succeeded, probe=probe)
             if before.is_ready != readiness.is_ready:
                 self._set(container, replace(running, is_ready=readiness.is_ready))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from agent.errors import ConfigError
 
@@ -15,12 +15,13 @@ PROGRAMS = {
     "mount": "mount",
     "hostname": "hostname",
 }
+CONTAINER_PROGRAMS = {"runc": "runc"}  # what the nodes of an API server need besides
 
 
-def check(user_id: int, which: Callable[[str], str | None]) -> None:
+def check(user_id: int, which: Callable[[str], str | None], programs: Mapping[str, str] = PROGRAMS) -> None:
     """Raises ConfigError that says what to do, when the lab cannot work here."""
     if user_id != 0:
         raise ConfigError("the lab needs root, for namespaces and BPF; run it with sudo")
-    missing = {package for program, package in PROGRAMS.items() if which(program) is None}
+    missing = {package for program, package in programs.items() if which(program) is None}
     if missing:
         raise ConfigError(f"programs are missing; run: apt-get install -y {' '.join(sorted(missing))}")

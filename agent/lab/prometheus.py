@@ -1,4 +1,4 @@
-"""Debian's Prometheus over a lab: it scrapes every process of the mesh from the network that joins the nodes."""
+"""Debian's Prometheus over a lab: it scrapes the mesh from the network that joins the nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,24 +74,31 @@ class Prometheus:
 
 @contextlib.contextmanager
 def scraping(lab: Session) -> Iterator[Prometheus]:
-    """Prometheus over a lab while the block runs; it scrapes each second."""
+    """Prometheus over a lab while the block runs."""
+    jobs = [{"job_name": kind, "static_configs": [{"targets": hosts}]} for kind, hosts in targets().items()]
+    with running(lab.netns(FABRIC), jobs) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def running(netns: str, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Prometheus]:
+    """Prometheus in a network namespace while the block runs; `jobs` as its configuration has them, each second."""
     with tempfile.TemporaryDirectory(prefix="weft-prometheus-") as folder:
         config = Path(folder) / "prometheus.yml"
-        jobs = [{"job_name": kind, "static_configs": [{"targets": hosts}]} for kind, hosts in targets().items()]
-        config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
-        running = Prometheus(lab.netns(FABRIC))
+        config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": list(jobs)}))
+        found = Prometheus(netns)
         options = [
             f"--config.file={config}",
             f"--storage.tsdb.path={folder}/data",
             f"--web.listen-address=127.0.0.1:{PORT}",
         ]
-        command = ["nsenter", f"--net=/run/netns/{running.netns}", "prometheus", *options]
+        command = ["nsenter", f"--net=/run/netns/{netns}", "prometheus", *options]
         log = Path(folder) / "log"
         with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
             try:
-                until("Prometheus answers", lambda: running.is_ready() or process.poll() is not None)
+                until("Prometheus answers", lambda: found.is_ready() or process.poll() is not None)
                 if process.poll() is not None:
                     raise UnavailableError(f"prometheus has ended: {log.read_text()}")
-                yield running
+                yield found
             finally:
                 process.terminate()

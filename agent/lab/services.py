@@ -7,15 +7,20 @@ reaches itself through a service. What has no endpoint is rejected.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from agent.api.kubernetes import Pod, Service, ServicePort
-from agent.errors import KernelError
+from agent.api.objects import NamedObject
+from agent.errors import KernelError, WeftError
 from agent.lab.addresses import SERVICES_V4, SERVICES_V6
 from agent.lab.layout import netns_path
+
+logger = logging.getLogger(__name__)
 
 _TABLE = f"""\
 table inet weft-lab {{
@@ -127,6 +132,24 @@ def load(netns: str, rules: str) -> None:
         raise KernelError(f"nft in {netns}: {done.stderr.strip()}; is nftables in this kernel?")
 
 
+async def keep_loaded(changed: asyncio.Event, rules: Callable[[], str], namespaces: Sequence[str]) -> None:
+    """Keep the rules of these nodes' namespaces up to date, for ever; a node that refuses them gets them again at the
+    next change."""
+    loaded: dict[str, str] = {}
+    while True:
+        await changed.wait()
+        changed.clear()
+        wanted = rules()
+        for netns in namespaces:
+            if loaded.get(netns) == wanted:
+                continue
+            try:
+                await asyncio.to_thread(load, netns, wanted)
+                loaded[netns] = wanted
+            except WeftError as exc:
+                logger.error("service addresses are out of date", extra={"netns": netns, "reason": exc})
+
+
 def host_names(service: Service) -> tuple[str, ...]:
     """A service's names that are the same in every namespace."""
     name, namespace = service.metadata.name, service.metadata.namespace
@@ -135,13 +158,21 @@ def host_names(service: Service) -> tuple[str, ...]:
 
 def hosts_file(pod: Pod, services: Iterable[Service], pods: Sequence[Pod]) -> str:
     """The /etc/hosts of a pod: itself, and every service by all the names that Kubernetes' DNS has for it."""
+    published = [(service, _published(service, pods)) for service in services]
+    return hosts(pod, pod.metadata.name, [address.ip for address in pod.status.pod_ips], published)
+
+
+def hosts(
+    pod: NamedObject, hostname: str, addresses: Iterable[str], published: Iterable[tuple[Service, Sequence[str]]]
+) -> str:
+    """As hosts_file; `published` has each service with the addresses that its names stand for."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"{address.ip} {pod.metadata.name}" for address in pod.status.pod_ips]
-    for service in sorted(services, key=lambda service: service.full_name):
+    lines += [f"{address} {hostname}" for address in addresses]
+    for service, found in sorted(published, key=lambda pair: pair[0].full_name):
         names = list(host_names(service))
         if service.metadata.namespace == pod.metadata.namespace:
             names.insert(0, service.metadata.name)
-        lines += [f"{address} {' '.join(names)}" for address in _published(service, pods)]
+        lines += [f"{address} {' '.join(names)}" for address in found]
     return "\n".join(lines) + "\n"
 
 

@@ -32,6 +32,11 @@ class Session:
         arguments = ["up", "-d", "--name", self.name, "--nodes", str(nodes), *settings, *map(str, paths)]
         _checked([*_WEFT, "lab", *arguments], timeout)
 
+    def join(self, kubeconfig: Path, control: str, nodes: int = 2, timeout: float = 60) -> None:
+        """Be the nodes of a cluster; returns when they are registered."""
+        cluster = ["--kubeconfig", str(kubeconfig), "--control", control]
+        _checked([*_WEFT, "lab", "up", "-d", "--name", self.name, "--nodes", str(nodes), *cluster], timeout)
+
     def down(self) -> None:
         """Removes all of it; a lab that is not there is fine."""
         _checked([*_WEFT, "lab", "down", "--name", self.name], 60)

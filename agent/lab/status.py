@@ -15,14 +15,25 @@ from rich.table import Table
 
 from agent.api.kubernetes import Deployment, Namespace, Pod, parse, to_pod
 from agent.errors import InvalidObjectError, NotFoundError
-from agent.kube import DEPLOYMENT, NAMESPACE, POD, Kind, Object, read_object
+from agent.kube import (
+    DEPLOYMENT,
+    NAMESPACE,
+    POD,
+    SYSTEM_CONFIG_MAP,
+    Change,
+    ChangeType,
+    Kind,
+    Object,
+    read_object,
+)
 from agent.lab import cgroups
 from agent.lab.commands import in_pod
 from agent.lab.containers import environment
 from agent.lab.layout import PAUSE, Layout
 from agent.lab.record import ProcessId, Record
 from agent.model import NodeName
-from agent.node.selection import select
+from agent.node.mesh_settings import MeshSettings
+from agent.node.selection import DEFAULT, Rules, select
 from agent.wire import REDIRECTION_ANNOTATION, REDIRECTION_ENABLED
 
 R = TypeVar("R", Namespace, Pod, Deployment)
@@ -145,7 +156,7 @@ def read(layout: Layout, record: Record) -> Status:
         name=layout.name,
         is_supervised=record.supervisor.is_running,
         nodes=record.nodes,
-        pods=tuple(sorted(_lines(layout, pods, namespaces, record.nodes), key=lambda pod: (pod.node, pod.full_name))),
+        pods=tuple(sorted(_lines(layout, pods, namespaces, record.nodes, _rules(layout)), key=_by_node)),
         deployments=tuple(
             (found.full_name, found.spec.replicas, sum(_is_of(pod, found) for pod in pods)) for found in deployments
         ),
@@ -153,16 +164,29 @@ def read(layout: Layout, record: Record) -> Status:
     )
 
 
+def _rules(layout: Layout) -> Rules:
+    """Who belongs to the mesh, as far as its ConfigMap says; settings of a node agent's own are not in the files."""
+    mesh = MeshSettings(DEFAULT)
+    for path in (layout.state / SYSTEM_CONFIG_MAP.plural).glob(f"{SYSTEM_CONFIG_MAP.namespace}_*.json"):
+        with contextlib.suppress(InvalidObjectError):  # told of by whoever follows the directory
+            mesh.apply(Change(ChangeType.ADDED, SYSTEM_CONFIG_MAP, read_object(path)))
+    return mesh.rules
+
+
 def _lines(
-    layout: Layout, pods: list[Pod], namespaces: Mapping[str, Mapping[str, str]], nodes: tuple[str, ...]
+    layout: Layout,
+    pods: list[Pod],
+    namespaces: Mapping[str, Mapping[str, str]],
+    nodes: tuple[str, ...],
+    rules: Rules,
 ) -> list[PodLine]:
     mesh = [to_pod(pod) for pod in pods]
-    wanted = {uid for node in nodes for uid in select(mesh, namespaces, NodeName(node), ()).wanted}
+    wanted = {uid for node in nodes for uid in select(mesh, namespaces, NodeName(node), (), rules).wanted}
     return [
         PodLine(
             full_name=pod.full_name,
             uid=pod.metadata.uid,
-            pid=_oldest(_container_cgroup(layout, pod)),
+            pid=oldest(_container_cgroup(layout, pod)),
             node=pod.spec.node_name,
             addresses=tuple(address.ip for address in pod.status.pod_ips),
             phase="Terminating" if pod.metadata.deletion_timestamp else pod.status.phase or "Pending",
@@ -173,6 +197,10 @@ def _lines(
         )
         for pod in pods
     ]
+
+
+def _by_node(pod: PodLine) -> tuple[str, str]:
+    return pod.node, pod.full_name
 
 
 def way_into(layout: Layout, full_name: str, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -186,7 +214,7 @@ def way_into(layout: Layout, full_name: str, command: Sequence[str]) -> tuple[li
         known = ", ".join(sorted(pod.full_name for pod in pods))
         raise NotFoundError(f"no pod {full_name!r} in lab {layout.name}; there are: {known or 'none'}")
     cgroup = layout.pod_cgroup(pod.spec.node_name, pod.metadata.uid)
-    pause = _oldest(cgroup / PAUSE)
+    pause = oldest(cgroup / PAUSE)
     if pause is None:
         raise NotFoundError(f"pod {full_name} does not run: {pod.status.message or pod.status.phase or 'Pending'}")
     container = pod.spec.containers[0]
@@ -200,7 +228,7 @@ def _container_cgroup(layout: Layout, pod: Pod) -> Path:
     return layout.pod_cgroup(pod.spec.node_name, pod.metadata.uid) / pod.spec.containers[0].name
 
 
-def _oldest(cgroup: Path) -> int | None:
+def oldest(cgroup: Path) -> int | None:
     """The process in a cgroup that started first."""
     found: list[ProcessId] = []
     for pid in cgroups.processes(cgroup):

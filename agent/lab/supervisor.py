@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass, field
 
 from agent import manifests
 from agent.api.kubernetes import Deployment, Pod, Service, parse
-from agent.errors import ConflictError, InvalidObjectError, NotFoundError, WeftError
+from agent.errors import InvalidObjectError, NotFoundError, WeftError
 from agent.kube import DEPLOYMENT, NODE, POD, Object, StateDirectory
-from agent.lab import cgroups, deployments, namespaces, network, processes, services
+from agent.lab import deployments, processes, services
 from agent.lab.addresses import NodePlan
-from agent.lab.cni import Chain
 from agent.lab.files import ManifestFiles
 from agent.lab.kubelet import Kubelet
-from agent.lab.layout import CONTROL, FABRIC, RUN, Layout
+from agent.lab.layout import Layout
+from agent.lab.prober import Prober
 from agent.lab.processes import PROXY_ACCOUNT, Standing
-from agent.lab.record import Ledger, ProcessId, Record
+from agent.lab.record import Ledger
 from agent.lab.store import Store
 from agent.lab.tokens import RENEWAL_SECONDS, Bearer, Signer, Subject, write_secret
 from agent.lab.view import View
@@ -42,48 +42,6 @@ class Report:
     processes: list[Standing] = field(default_factory=list)
 
 
-def claim(layout: Layout, nodes: Sequence[NodePlan]) -> Ledger:
-    """Make the lab's folder and write down what is about to be made; ConflictError when such a lab is up."""
-    RUN.mkdir(exist_ok=True)
-    try:
-        layout.root.mkdir(mode=0o755)
-    except FileExistsError as exc:
-        raise ConflictError(
-            f"lab {layout.name} is up already, or was left behind; `weft lab down --name {layout.name}` removes it"
-        ) from exc
-    if layout.cgroup.exists():
-        layout.root.rmdir()
-        raise ConflictError(f"{layout.cgroup} exists and is not this lab's; remove it, or choose another --name")
-    return Ledger(
-        layout.record,
-        Record(
-            supervisor=ProcessId.of(os.getpid()),
-            nodes=tuple(node.name for node in nodes),
-            cgroup=str(layout.cgroup),
-            mounts=(str(layout.bpf),),
-        ),
-    )
-
-
-def build(layout: Layout, ledger: Ledger, nodes: Sequence[NodePlan]) -> None:
-    """Folders, cgroups, the bpffs and the network of a lab without pods."""
-    for folder in (layout.bpf, layout.ca, layout.logs / "pods", layout.root / "pods"):
-        folder.mkdir(parents=True)
-    namespaces.mount_bpf(layout.bpf)
-    for node in nodes:
-        layout.node(node.name).mkdir()
-        Chain(layout.cni(node.name)).install()
-        (layout.bpf / node.name).mkdir()
-        cgroups.create(layout.node_cgroup(node.name) / "kubepods")
-    for place in (FABRIC, CONTROL, *(node.name for node in nodes)):
-        ledger.create_netns(layout.netns(place))
-    fabric = layout.netns(FABRIC)
-    network.build_fabric(fabric, nodes)
-    network.join_control(fabric, layout.netns(CONTROL), nodes)
-    for node in nodes:
-        network.join_node(fabric, layout.netns(node.name), node, [other for other in nodes if other != node])
-
-
 class Supervisor:
     """A lab that is up."""
 
@@ -98,8 +56,9 @@ class Supervisor:
         self._view = View(self._cluster)
         self._store = Store(self._cluster, [node.name for node in nodes])
         self._signer = Signer.create_at(layout.signing_key, layout.jwks)
+        self._probers = {node.name: Prober(layout, node.name) for node in nodes}
         by_name = {node.name: node for node in nodes}
-        self._kubelet = Kubelet(layout, ledger, by_name, self._cluster, self._view, self._signer)
+        self._kubelet = Kubelet(layout, ledger, by_name, self._cluster, self._view, self._signer, self._probers)
         self._report = Report()
 
     async def run(self) -> None:
@@ -109,6 +68,8 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._view.follow(synced))
             await synced.wait()
+            for prober in self._probers.values():
+                group.create_task(prober.run())
             for plan in self._plans:
                 standing = Standing(plan.name)
                 self._report.processes.append(standing)
@@ -180,21 +141,10 @@ class Supervisor:
             await self._cluster.patch(DEPLOYMENT, metadata.namespace, metadata.name, status)
 
     async def _follow_services(self) -> None:
-        """Keep every node's service rules up to date; a node that refuses them gets them again at the next change."""
-        changed = self._view.changed()
-        loaded: dict[str, str] = {}
-        while True:
-            await changed.wait()
-            changed.clear()
-            rules = services.ruleset(services.backends(self._view.typed(Service), self._view.typed(Pod)))
-            for node in self._nodes:
-                if loaded.get(node.name) == rules:
-                    continue
-                try:
-                    await asyncio.to_thread(services.load, self._layout.netns(node.name), rules)
-                    loaded[node.name] = rules
-                except WeftError as exc:
-                    logger.error("service addresses are out of date", extra={"node": node.name, "reason": exc})
+        def rules() -> str:
+            return services.ruleset(services.backends(self._view.typed(Service), self._view.typed(Pod)))
+
+        await services.keep_loaded(self._view.changed(), rules, [self._layout.netns(node.name) for node in self._nodes])
 
     async def _renew_tokens(self) -> None:
         while True:

@@ -5,29 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
-from agent.api.kubernetes import Deployment, Namespace, Pod, Resource, Service, ServiceAccount, parse
+from agent.api.kubernetes import Resource, parse
 from agent.errors import InvalidObjectError
-from agent.kube import KINDS, Change, ChangeType, Cluster, Object
+from agent.kube import KINDS, Change, ChangeType, Cluster, Kind, Object
 from agent.manifests import Key
 
 logger = logging.getLogger(__name__)
-R = TypeVar("R", Namespace, Pod, Service, ServiceAccount, Deployment)
+R = TypeVar("R", bound=Resource)
+Read = Callable[[Object], Resource | None]
+
+
+def stored(found: Object) -> Resource:
+    """The typed form of an object of a state directory."""
+    return parse(found, "state directory")
 
 
 class View:
-    """The objects by key: raw, and typed when they are valid."""
+    """The objects by key: raw, and typed when they are valid and of a kind that has a typed form."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, kinds: Collection[Kind] = KINDS, read: Read = stored) -> None:
         self._cluster = cluster
+        self._kinds = kinds
+        self._read = read
         self._raw: dict[Key, Object] = {}
         self._typed: dict[Key, Resource] = {}
         self._subscribers: list[asyncio.Event] = []
 
     async def follow(self, synced: asyncio.Event) -> None:
         """Watch for ever; sets `synced` once all that existed at first is here."""
-        async with contextlib.aclosing(self._cluster.watch(KINDS)) as changes:
+        async with contextlib.aclosing(self._cluster.watch(self._kinds)) as changes:
             async for change in changes:
                 if change.type is ChangeType.SYNCED:
                     synced.set()
@@ -50,6 +59,10 @@ class View:
         found = self._typed.get(Key(kind.__name__, namespace, name))
         return found if isinstance(found, kind) else None
 
+    def every(self, kind: Kind) -> list[Object]:
+        """All objects of a kind, as they were read."""
+        return [found for key, found in self._raw.items() if key.kind == kind.name]
+
     def raw(self, key: Key) -> Object | None:
         return self._raw.get(key)
 
@@ -64,6 +77,8 @@ class View:
             return
         self._raw[key] = change.object
         try:
-            self._typed[key] = parse(change.object, "state directory")
+            typed = self._read(change.object)
+            if typed is not None:
+                self._typed[key] = typed
         except InvalidObjectError as exc:
             logger.error("stored object is not valid, its last good state stays", extra={"reason": exc})

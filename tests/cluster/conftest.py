@@ -8,6 +8,8 @@ import pytest
 from tests.support.cluster import ControlPlane, control_plane
 from tests.support.cluster_mesh import installed
 from tests.support.cluster_program import made
+from tests.support.lab_pods import Corner, corner
+from tests.support.lab_world import LabWorld, lab_world
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,13 @@ def mesh(plane: ControlPlane) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabWorld]:
+    """Another control plane, with nodes that run its pods."""
+    with lab_world(tmp_path_factory.mktemp("world")) as found:
+        yield found
+
+
 @pytest.fixture
 def namespace(plane: ControlPlane) -> Iterator[str]:
     """A namespace for one test, on its way out afterwards."""
@@ -38,3 +47,10 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
     plane.kubectl("create", "namespace", name)
     yield name
     plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def here(world: LabWorld) -> Iterator[Corner]:
+    """A namespace of the world, for one test, on its way out afterwards."""
+    with corner(world) as found:
+        yield found

@@ -14,17 +14,21 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.lab.addresses import CONTROL_ADDRESS
+from agent.lab.kubernetes.endpoints import API_PORT
 from tests.support.cluster_pki import Authority, User, write_signing_key
-from tests.support.cluster_program import Probe, free_ports, made, own_address, running
+from tests.support.cluster_program import Probe, Program, free_ports, made, own_address, running
+from tests.support.relay import Place, relay
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 SERVICE_RANGE = "10.96.0.0/16"
 FIRST_SERVICE = "10.96.0.1"  # the API server's own, which its certificate has to name
 COMMAND_SECONDS = 60
+LOOPBACK = "127.0.0.1"
 USERS = {
     "admin": User("admin", "system:masters"),
     "controller-manager": User("system:kube-controller-manager"),
@@ -59,6 +63,8 @@ class ControlPlane:
     folder: Path
     url: str
     etcd_url: str
+    namespace: str = ""  # the network namespace that it is in; the url leads there
+    programs: dict[str, tuple[Program, Probe]] = field(default_factory=dict, compare=False)  # etcd and the API server
 
     @property
     def ca(self) -> Path:
@@ -89,34 +95,70 @@ class ControlPlane:
         return path
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where a control plane listens: on an address of its own, its API server on `bound`, in a namespace if named."""
+
+    address: str
+    bound: str
+    etcd_port: int
+    api_port: int
+    other_ports: tuple[int, int, int]  # etcd's for its peers, the controller manager's, the scheduler's
+    namespace: str = ""
+
+
 @contextlib.contextmanager
 def control_plane(folder: Path) -> Iterator[ControlPlane]:
     """A control plane of its own, ready for requests; it ends with the block."""
     address = own_address()
-    peer, client, api, manager, scheduler = free_ports(address, 5)
+    client, api, peer, manager, scheduler = free_ports(address, 5)
     plane = ControlPlane(folder, f"https://{address}:{api}", f"http://{address}:{client}")
+    with _running(plane, Site(address, address, client, api, (peer, manager, scheduler)), plane.url):
+        yield plane
+
+
+@contextlib.contextmanager
+def control_plane_in(folder: Path, namespace: str) -> Iterator[ControlPlane]:
+    """One in a network namespace, whose API server listens on all addresses there and calls Services' endpoints."""
+    site = Site(LOOPBACK, "0.0.0.0", 2379, API_PORT, (2380, 10257, 10259), namespace)
+    with relay(Place(LOOPBACK, 0), Place(LOOPBACK, API_PORT, namespace)) as port:
+        plane = ControlPlane(folder, f"https://{LOOPBACK}:{port}", f"http://{LOOPBACK}:{site.etcd_port}", namespace)
+        with _running(plane, site, f"https://{LOOPBACK}:{API_PORT}"):
+            yield plane
+
+
+@contextlib.contextmanager
+def _running(plane: ControlPlane, site: Site, own_url: str) -> Iterator[None]:
+    """own_url: the API server for the others."""
+    folder, address, namespace = plane.folder, site.address, site.namespace
+    peer, manager, scheduler = site.other_ports
     _write_keys(folder, address)
-    for name in USERS:
-        write_kubeconfig(folder / f"{name}.kubeconfig", plane.url, plane.ca, _certificate_user(folder, name))
+    write_kubeconfig(plane.kubeconfig, plane.url, plane.ca, _certificate_user(folder, "admin"))
+    for name in ("controller-manager", "scheduler"):
+        write_kubeconfig(folder / f"{name}.kubeconfig", own_url, plane.ca, _certificate_user(folder, name))
     with contextlib.ExitStack() as stack:
         (folder / "etcd").mkdir(mode=0o700)
         stack.callback(shutil.rmtree, folder / "etcd")  # it is large, and the logs say more
-        etcd = stack.enter_context(running("etcd", _etcd_options(plane, f"http://{address}:{peer}"), folder))
-        etcd.await_ready(Probe(address, client, "/health"))
-        server = stack.enter_context(running("kube-apiserver", _server_options(plane, address, api), folder))
-        server.await_ready(Probe(address, api, "/readyz", ssl.create_default_context(cafile=str(plane.ca))))
-        options = {
+        options = _etcd_options(plane, f"http://{address}:{peer}")
+        etcd = stack.enter_context(running("etcd", options, folder, namespace))
+        plane.programs["etcd"] = etcd, Probe(address, site.etcd_port, "/health", namespace=namespace)
+        etcd.await_ready(plane.programs["etcd"][1])
+        server = stack.enter_context(running("kube-apiserver", _server_options(plane, site), folder, namespace))
+        verified = ssl.create_default_context(cafile=str(plane.ca))
+        plane.programs["kube-apiserver"] = server, Probe(address, site.api_port, "/readyz", verified, namespace)
+        server.await_ready(plane.programs["kube-apiserver"][1])
+        others = {
             "controller-manager": (manager, _manager_options(folder)),
             "scheduler": (scheduler, []),
         }
         started = []
-        for name, (port, more) in options.items():
+        for name, (port, more) in others.items():
             all_options = [*_client_options(folder, name, address, port), *more]
-            program = stack.enter_context(running(f"kube-{name}", all_options, folder))
-            started.append((program, Probe(address, port, "/healthz", _unverified())))
+            program = stack.enter_context(running(f"kube-{name}", all_options, folder, namespace))
+            started.append((program, Probe(address, port, "/healthz", _unverified(), namespace)))
         for program, probe in started:
             program.await_ready(probe)
-        yield plane
+        yield
 
 
 def _etcd_options(plane: ControlPlane, peer_url: str) -> list[str]:
@@ -133,13 +175,15 @@ def _etcd_options(plane: ControlPlane, peer_url: str) -> list[str]:
     ]
 
 
-def _server_options(plane: ControlPlane, address: str, port: int) -> list[str]:
+def _server_options(plane: ControlPlane, site: Site) -> list[str]:
     folder = plane.folder
     return [
         f"--etcd-servers={plane.etcd_url}",
-        f"--bind-address={address}",
-        f"--secure-port={port}",
-        f"--advertise-address={address}",
+        f"--bind-address={site.bound}",
+        f"--secure-port={site.api_port}",
+        f"--advertise-address={site.address}",
+        # To call a webhook by its Service's endpoints: nothing here serves cluster addresses to the API server.
+        *(["--enable-aggregator-routing=true"] if site.namespace else []),
         "--endpoint-reconciler-type=none",  # a loopback address is no valid endpoint of the API server's Service
         f"--tls-cert-file={folder}/apiserver.crt",
         f"--tls-private-key-file={folder}/apiserver.key",
@@ -154,6 +198,9 @@ def _server_options(plane: ControlPlane, address: str, port: int) -> list[str]:
         "--requestheader-username-headers=X-Remote-User",
         "--requestheader-group-headers=X-Remote-Group",
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--kubelet-client-certificate={folder}/kubelet-client.crt",
+        f"--kubelet-client-key={folder}/kubelet-client.key",
+        "--kubelet-preferred-address-types=InternalIP",
         "--allow-privileged=true",
         "--profiling=false",
         f"--cert-dir={folder}/apiserver",
@@ -193,9 +240,10 @@ def _unverified() -> ssl.SSLContext:
 def _write_keys(folder: Path, address: str) -> None:
     authority = Authority(folder, "ca")
     service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
-    authority.server("apiserver", ("localhost", *service), (address, FIRST_SERVICE))
+    authority.server("apiserver", ("localhost", *service), (address, FIRST_SERVICE, str(CONTROL_ADDRESS.v4)))
     for name, user in USERS.items():
         authority.client(name, user)
+    authority.client("kubelet-client", User("kube-apiserver-kubelet-client", "system:masters"))
     Authority(folder, "front-proxy-ca")
     write_signing_key(folder)
 

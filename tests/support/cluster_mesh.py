@@ -8,7 +8,7 @@ import json
 import subprocess
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -22,13 +22,14 @@ from agent.proto import authorization_pb2, workload_pb2
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE, DISCOVERY_PORT
 from tests.support.cluster import ControlPlane
 from tests.support.controller import Request, Response, Stream, await_line, command, connected
-from tests.support.relay import Place, relay
+from tests.support.relay import Gate, Place, relay
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "istio-system"
 PATIENCE_SECONDS = 30.0
 # The API server would ask the webhook by the controller's Service, which leads nowhere here.
 REACHED_BY_NOBODY = {"WEFT_WEBHOOK_FAILURE_POLICY": "Ignore"}
+PROGRAMS = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 T = TypeVar("T")
 Json = dict[str, Any]
 
@@ -58,8 +59,11 @@ def installed(plane: ControlPlane) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def a_controller(plane: ControlPlane) -> Iterator[Controller]:
-    """One that has read the cluster, as the service account that is shipped for it, in a namespace of its own."""
+def a_controller(plane: ControlPlane, gate: Gate | None = None, **environment: str) -> Iterator[Controller]:
+    """One that has read the cluster, as the service account that is shipped for it, in a namespace of its own.
+
+    gate: what it reaches the API server through.
+    """
     name = f"weft-test-replica-{uuid.uuid4().hex[:8]}"
     kubeconfig = plane.kubeconfig_of(SYSTEM, "weft-controller")
     server = urlsplit(plane.url)
@@ -68,9 +72,9 @@ def a_controller(plane: ControlPlane) -> Iterator[Controller]:
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, timeout=10)
         with (
-            relay(Place(server.hostname, server.port, name), Place(server.hostname, server.port)),
+            relay(Place(server.hostname, server.port, name), Place(server.hostname, server.port), gate=gate),
             relay(Place("127.0.0.1", 0), Place("127.0.0.1", DISCOVERY_PORT, name)) as port,
-            _running(name, kubeconfig) as (process, log),
+            _running(name, kubeconfig, environment) as (process, log),
         ):
             yield Controller(name, port, process, log)
     finally:
@@ -78,10 +82,12 @@ def a_controller(plane: ControlPlane) -> Iterator[Controller]:
 
 
 @contextlib.contextmanager
-def _running(name: str, kubeconfig: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[bytes]]]:
+def _running(
+    name: str, kubeconfig: Path, environment: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], list[bytes]]]:
     process = subprocess.Popen(
         ["ip", "netns", "exec", name, *command()],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "KUBECONFIG": str(kubeconfig), **REACHED_BY_NOBODY},
+        env={**PROGRAMS, "KUBECONFIG": str(kubeconfig), **REACHED_BY_NOBODY, **environment},
         stderr=subprocess.PIPE,
     )
     try:
@@ -91,8 +97,12 @@ def _running(name: str, kubeconfig: Path) -> Iterator[tuple[subprocess.Popen[byt
         threading.Thread(target=_keep, args=(process.stderr, log), daemon=True).start()
         yield process, log
     finally:
-        process.kill()
-        process.wait(timeout=10)
+        process.terminate()  # one that is killed leaves its lease to run out
+        try:
+            process.wait(timeout=5)
+        finally:
+            process.kill()
+            process.wait(timeout=10)
 
 
 def _keep(pipe: IO[bytes], log: list[bytes]) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.lab import namespaces
+
 START_SECONDS = 60.0
 POLL_SECONDS = 0.02
 # An API server that ends gracefully waits for its watches, up to a minute: it is killed before that.
@@ -32,14 +34,18 @@ def made(what: str) -> Path:
 
 @dataclass(frozen=True)
 class Probe:
-    """Where a program answers 200 once it serves; a context makes it HTTPS."""
+    """Where a program answers 200 once it serves; a context makes it HTTPS, a namespace's name asks in there."""
 
     address: str
     port: int
     path: str
     tls: ssl.SSLContext | None = None
+    namespace: str = ""
 
     def is_answered(self) -> bool:
+        return namespaces.inside(self.namespace, self._ask) if self.namespace else self._ask()
+
+    def _ask(self) -> bool:
         if self.tls is None:
             connection = http.client.HTTPConnection(self.address, self.port, timeout=5)
         else:
@@ -53,13 +59,34 @@ class Probe:
             connection.close()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Program:
     """A started program."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    command: Sequence[str | Path]
     log: Path
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def started(cls, name: str, command: Sequence[str | Path], log: Path) -> Program:
+        return cls(name, command, log, _start(command, log))
+
+    def kill(self) -> None:
+        """At once, as when its machine dies."""
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def start_again(self) -> None:
+        """As it was started. From the main thread: it ends with the thread that starts it."""
+        self.process = _start(self.command, self.log)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def await_ready(self, probe: Probe) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -73,22 +100,25 @@ class Program:
 
 
 @contextlib.contextmanager
-def running(name: str, options: Sequence[str], folder: Path) -> Iterator[Program]:
-    """The program, started; its output goes to FOLDER/NAME.log. It ends with the block, or with this process."""
+def running(name: str, options: Sequence[str], folder: Path, namespace: str = "") -> Iterator[Program]:
+    """The program, started, in a network namespace if named; its output goes to FOLDER/NAME.log.
+
+    It ends with the block, or with this process.
+    """
     log = folder / f"{name}.log"
     # Tests that are killed clean up nothing: the kernel ends the program then.
-    command = ["setpriv", "--pdeathsig", "KILL", made("programs") / name, *options]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    there = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
+    command = ["setpriv", "--pdeathsig", "KILL", *there, made("programs") / name, *options]
+    program = Program.started(name, command, log)
     try:
-        yield Program(name, process, log)
+        yield program
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
+        program.stop()
+
+
+def _start(command: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
 
 def own_address() -> str:

@@ -8,7 +8,7 @@ import socket
 import threading
 from typing import Any
 
-from agent.cli.reach import Process
+from agent.cli.reach import CONTROLLER, Process
 from agent.errors import UnavailableError
 
 
@@ -20,6 +20,7 @@ class FakeMesh:
 
     def __init__(self, nodes: tuple[str, ...], answers: dict[tuple[Process, int], dict[str, Any]]) -> None:
         self.nodes = nodes
+        self.controllers = (CONTROLLER,)
         self.answers = answers
         self.written: list[str] = []
         self.asked: list[str] = []

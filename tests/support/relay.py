@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pyroute2 import netns
 
 CHUNK = 65536
 START_SECONDS = 10
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,21 @@ class Place:
         return made[0]
 
 
+class Gate:
+    """Lets a relay's connections through, or not. Set it from any thread."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.delay_seconds = 0.0  # how much later each piece of bytes arrives
+
+
 @contextlib.contextmanager
-def relay(here: Place, there: Place) -> Iterator[int]:
-    """Whoever connects here is connected there, while the block runs; gives the port that listens."""
+def relay(here: Place, there: Place | Sequence[Place], gate: Gate | None = None) -> Iterator[int]:
+    """Whoever connects here is connected there, while the block runs; gives the port that listens.
+
+    Of several places, which may change meanwhile, each has its turn, but for those where nobody listens. A gate that is
+    shut ends what is open.
+    """
     loop = asyncio.new_event_loop()
     listener = here.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +63,9 @@ def relay(here: Place, there: Place) -> Iterator[int]:
     listener.listen()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    serving = asyncio.run_coroutine_threadsafe(_serve(listener, there), loop)
+    serving = asyncio.run_coroutine_threadsafe(
+        _serve(listener, [there] if isinstance(there, Place) else there, gate), loop
+    )
     try:
         yield int(listener.getsockname()[1])
     finally:
@@ -68,31 +84,54 @@ async def _end_all() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-async def _serve(listener: socket.socket, there: Place) -> None:
+async def _serve(listener: socket.socket, there: Sequence[Place], gate: Gate | None) -> None:
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
-    while True:
+    for turn in itertools.count():
         caller, _ = await loop.sock_accept(listener)
-        task = loop.create_task(_join(caller, there))
+        first = turn % len(there)
+        task = loop.create_task(_join(caller, (*there[first:], *there[:first]), gate))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
 
-async def _join(caller: socket.socket, there: Place) -> None:
-    loop = asyncio.get_running_loop()
-    with caller, there.socket() as other:
+async def _join(caller: socket.socket, there: Sequence[Place], gate: Gate | None) -> None:
+    with caller, contextlib.suppress(OSError):  # nobody there, or gone: the caller sees its connection end
         caller.setblocking(False)
-        with contextlib.suppress(OSError):  # nobody there, or gone: the caller sees its connection end
-            await loop.sock_connect(other, (there.address, there.port))
+        if gate is not None and not gate.is_open:
+            return
+        with await _connected(there) as other:
             async with asyncio.TaskGroup() as group:
-                copies = [group.create_task(_copy(*pair)) for pair in ((caller, other), (other, caller))]
-                await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
-                for copy in copies:
-                    copy.cancel()
+                works = [_copy(caller, other, gate), _copy(other, caller, gate), *([_shut(gate)] if gate else [])]
+                tasks = [group.create_task(work) for work in works]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
 
 
-async def _copy(source: socket.socket, target: socket.socket) -> None:
+async def _connected(there: Sequence[Place]) -> socket.socket:
+    """To the first place where somebody listens; OSError if there is none."""
+    loop = asyncio.get_running_loop()
+    for place in there:
+        made = place.socket()
+        try:
+            await loop.sock_connect(made, (place.address, place.port))
+        except OSError:
+            made.close()
+        else:
+            return made
+    raise ConnectionRefusedError
+
+
+async def _shut(gate: Gate) -> None:
+    while gate.is_open:  # noqa: ASYNC110 - it is set from other threads
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _copy(source: socket.socket, target: socket.socket, gate: Gate | None) -> None:
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
         while chunk := await loop.sock_recv(source, CHUNK):
+            if gate is not None and gate.delay_seconds:
+                await asyncio.sleep(gate.delay_seconds)
             await loop.sock_sendall(target, chunk)

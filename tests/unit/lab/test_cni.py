@@ -19,17 +19,17 @@ SPY = "#!/bin/sh\n{{ env | grep ^CNI_ | sort; cat; echo; }} >>{log}\nprintf %s '
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Chain:
-    chain = Chain(tmp_path / "cni")
+    chain = Chain.below(tmp_path / "cni")
     chain.install()
     return chain
 
 
 def append(chain: Chain, answer: str, status: int = 0) -> Path:
     """Chain a plugin that notes what it is told, in the file that is returned."""
-    path, log = chain.folder / "net.d" / "10-weft-lab.conflist", chain.folder / "log"
+    path, log = chain.configurations / "10-weft-lab.conflist", chain.programs.parent / "log"
     found = json.loads(path.read_text())
     path.write_text(json.dumps({**found, "plugins": [*found["plugins"], {"type": "spy", "own": 1}]}))
-    program = chain.folder / "bin" / "spy"
+    program = chain.programs / "spy"
     program.write_text(SPY.format(log=log, answer=answer, status=status))
     program.chmod(0o755)
     return log
@@ -38,7 +38,7 @@ def append(chain: Chain, answer: str, status: int = 0) -> Path:
 async def test_a_node_of_its_own_runs_no_program(chain: Chain) -> None:
     await chain.add(POD, "netns", ADDRESS)
     await chain.delete(POD, "netns", ADDRESS)
-    assert list((chain.folder / "bin").iterdir()) == []
+    assert list((chain.programs).iterdir()) == []
 
 
 async def test_a_plugin_is_told_of_the_pod_its_network_and_its_own_settings(chain: Chain) -> None:
@@ -70,14 +70,14 @@ async def test_a_plugin_that_says_nothing_that_can_be_read_is_told(chain: Chain,
 
 async def test_a_program_that_is_missing_keeps_pods_from_starting_but_not_from_ending(chain: Chain) -> None:
     append(chain, "{}")
-    (chain.folder / "bin" / "spy").unlink()
+    (chain.programs / "spy").unlink()
     with pytest.raises(UnavailableError, match="spy"):
         await chain.add(POD, "netns", ADDRESS)
     await chain.delete(POD, "netns", ADDRESS)
 
 
 async def test_a_configuration_that_is_broken_or_gone_starts_no_pod(chain: Chain) -> None:
-    path = chain.folder / "net.d" / "10-weft-lab.conflist"
+    path = chain.configurations / "10-weft-lab.conflist"
     path.write_text("{")
     with pytest.raises(InvalidObjectError, match="10-weft-lab"):
         await chain.add(POD, "netns", ADDRESS)
