@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import ProtocolError, UnavailableError
+from agent.errors import KernelError, ProtocolError, UnavailableError
 
 _FD = struct.Struct("i")
 _MOST_FDS = 4  # one is allowed; room for more shows who sends too many
@@ -92,12 +92,18 @@ class Packets:
 
 
 def listen(path: Path, backlog: int) -> socket.socket:
-    """A listening socket at `path`, in place of a stale one; non-blocking, mode 0600."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    """A listening socket at `path`, in place of a stale one; non-blocking, mode 0600. KernelError when it cannot be."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.bind(os.fspath(path))
-    path.chmod(0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        sock.bind(os.fspath(path))
+        path.chmod(0o600)
+    except OSError as exc:
+        sock.close()
+        raise KernelError(
+            f"socket {path} cannot be made: {exc.strerror}; in a container, mount the node's {path.parent} there"
+        ) from exc
     sock.listen(backlog)
     sock.setblocking(False)
     return sock

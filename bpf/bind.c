@@ -18,7 +18,7 @@ static inline int check(struct bpf_sock_addr *ctx)
 	struct pod *pod;
 	u32 noted = 1;
 
-	if (port != OUTBOUND_PORT && port != INBOUND_PORT && port != HBONE_PORT && port != DNS_PORT)
+	if (!is_proxy_port(port))
 		return ALLOW;
 	netns = bpf_get_netns_cookie(ctx);
 	pod = pods.lookup(&netns);

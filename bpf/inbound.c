@@ -2,13 +2,14 @@
  * outside to the proxy's listener, whatever port they are for.
  *
  * `addresses`: the agent (the hook cannot learn the netns cookie, so the pod's address stands
- * for it). `listeners`: sockops.c.
+ * for it). `listeners`: sockops.c. `probes`: probes.c.
  *
  * Fails closed: an enrolled pod must never answer what policy has not seen.
  */
 #include "mesh.h"
 
 SOCKHASH(listeners, struct slot, MAX_LISTENERS);
+TABLE("hash", struct probe, struct prober, probes, MAX_PROBES, BPF_F_NO_PREALLOC);
 
 #define LOOPBACK_INDEX 1
 
@@ -32,7 +33,10 @@ int steer(struct bpf_sk_lookup *ctx)
 		ctx; /* keeps the loads apart, as the verifier wants */
 	u32 local4 = fields->local_ip4, remote4 = fields->remote_ip4;
 	u32 ifindex = fields->ingress_ifindex, port = fields->local_port;
+	/* As one word, which is what a kernel before 5.18 takes. */
+	u32 remote_port = *(volatile u32 *)&fields->remote_port;
 	struct address local = {}, remote = {};
+	struct probe probe = {};
 	struct slot slot = {};
 	struct bpf_sock *sk;
 	u64 *netns;
@@ -54,6 +58,14 @@ int steer(struct bpf_sk_lookup *ctx)
 	}
 	if (is_self_call(ifindex, local.ip, remote.ip))
 		return SK_PASS;
+	probe.kubelet = remote;
+	probe.pod = local;
+	probe.kubelet_port = swap16(remote_port);
+	probe.pod_port = port;
+	if (probes.lookup(&probe)) {
+		count(PROBED);
+		return SK_PASS;
+	}
 	netns = addresses.lookup(&local);
 	if (!netns)
 		return drop(NO_POD);

@@ -32,6 +32,8 @@ enum count {
 	OVER_BUDGET,   /* refused: the pod has too many unfinished connects */
 	NO_MEMORY,     /* refused, or without a destination: no room for the entry */
 	RESERVED_PORT, /* refused: bind to one of the proxy's ports */
+	PROBED,	       /* connections of the kubelet, left to the app */
+	PROBES_FULL,   /* connections of the kubelet judged as any: no room for the entry */
 	COUNTS,
 };
 
@@ -64,6 +66,18 @@ struct pod {
 	u32 unused;
 	char uid[40]; /* the agent's */
 	struct address addresses[POD_ADDRESSES];
+};
+
+struct probe { /* a connection of the kubelet */
+	struct address kubelet;
+	struct address pod;
+	u32 kubelet_port;
+	u32 pod_port;
+};
+
+struct prober { /* the socket that makes it */
+	u64 netns;
+	u64 socket;
 };
 
 struct redirected { /* what the application may go on seeing */
@@ -102,6 +116,7 @@ struct redirected { /* what the application may go on seeing */
 TABLE("hash", u64, struct pod, pods, MAX_PODS, 0);		 /* netns cookie */
 TABLE("hash", struct address, u64, addresses, MAX_ADDRESSES, 0); /* pod address -> cookie */
 TABLE("hash", u64, u64, proxy_cgroups, MAX_PROXIES, 0);		 /* cgroup id */
+TABLE("hash", u64, u64, kubelet_cgroups, MAX_KUBELETS, 0);	 /* cgroup id */
 TABLE("hash", u64, u64, unfinished, MAX_PODS, 0);		 /* cookie -> entries in pending */
 
 TABLE("array", u32, u64, counts, COUNTS, 0);
@@ -120,6 +135,12 @@ static inline int is_proxy(void)
 	u64 cgroup = bpf_get_current_cgroup_id();
 
 	return proxy_cgroups.lookup(&cgroup) != NULL;
+}
+
+static inline int is_proxy_port(u32 port)
+{
+	return port == OUTBOUND_PORT || port == INBOUND_PORT || port == HBONE_PORT ||
+	       port == DNS_PORT;
 }
 
 static inline int is_mapped(const u32 *ip)

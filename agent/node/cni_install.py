@@ -63,6 +63,7 @@ class Installation:
         self._own = own
         self._metrics = metrics
         self.report = Report()
+        self._is_bare = False  # nobody has put a configuration there
 
     async def keep(self) -> None:
         """Install, and again whenever somebody changes it; for ever. What is installed stays at the end."""
@@ -70,7 +71,9 @@ class Installation:
             try:
                 await self._follow()
             except OSError as exc:
-                self._note(Report(problems={str(exc.filename or PLUGIN): exc.strerror or str(exc)}))
+                place = str(exc.filename or PLUGIN)
+                advice = "CNI_NET_DIR and CNI_BIN_DIR must be the node's folders, mounted writable"
+                self._note(Report(problems={place: f"{place}: {exc.strerror or exc}; {advice}"}))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self) -> None:
@@ -146,6 +149,12 @@ class Installation:
         for name, problem in report.problems.items():
             if self.report.problems.get(name) != problem:
                 logger.error("CNI configuration cannot be used, it is left alone", extra={"reason": problem})
+        if not report.file and not report.problems and not self._is_bare:
+            logger.warning(
+                "no CNI configuration yet: no pod's start is held",
+                extra={"folder": str(self._folders.configurations), "accepted": "the node's folder, mounted here"},
+            )
+        self._is_bare = not report.file and not report.problems
         self.report = report
         self._metrics.cni_chained.set(bool(report.file))
         self._metrics.cni_problems.set(len(report.problems))

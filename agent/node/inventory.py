@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from agent import kube
 from agent.kube import Change, ChangeType, Object
-from agent.model import NodeName, Pod, PodUid
+from agent.model import NodeName, Pod, PodUid, sidecar_of
+from agent.node.probe_ports import probe_ports
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class Inventory:
     namespace_labels: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def apply(self, change: Change) -> None:
-        """Take one change of a watch over Pods and Namespaces."""
+        """Take one change of a watch over Pods and Namespaces; of another kind it takes nothing."""
         if change.kind is None or change.object is None:
             return
         is_gone = change.type is ChangeType.DELETED
@@ -47,6 +48,7 @@ class Inventory:
 def read_pod(found: Object) -> Pod:
     """The pod in a v1 Pod object."""
     metadata, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
+    containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
     addresses = [each.get("ip") for each in status.get("podIPs") or []] or [status.get("podIP")]
     return Pod(
         uid=PodUid(metadata["uid"]),
@@ -60,4 +62,6 @@ def read_pod(found: Object) -> Pod:
         host_network=bool(spec.get("hostNetwork")),
         is_finished=status.get("phase") in ("Succeeded", "Failed"),
         is_terminating=bool(metadata.get("deletionTimestamp")),
+        sidecar=sidecar_of(metadata.get("annotations") or {}, (each.get("name") for each in containers)),
+        probe_ports=probe_ports(spec),
     )

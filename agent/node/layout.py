@@ -13,7 +13,7 @@ from typing import Final
 
 from agent import wire
 
-VERSION: Final = "v1"
+VERSION: Final = "v2"
 
 POD_ADDRESSES: Final = 16
 MAX_PODS: Final = 512
@@ -23,6 +23,10 @@ POD_BUDGET: Final = 1024  # a pod's connects between SYN and the end of the hand
 # Room for every pod at its budget, and for the overshoot of two CPUs each between check and entry.
 MAX_PENDING: Final = MAX_PODS * (POD_BUDGET + 64)
 MAX_LISTENERS: Final = MAX_PODS * 3
+MAX_KUBELETS: Final = 16
+POD_PROBE_PORTS: Final = 32
+MAX_PROBE_PORTS: Final = MAX_ADDRESSES * POD_PROBE_PORTS
+MAX_PROBES: Final = MAX_PODS * 16  # the kubelet's open connections to pods
 
 POD_PREPARED: Final = 1
 POD_OUTBOUND: Final = 2
@@ -33,6 +37,8 @@ ENDPOINT: Final = struct.Struct("=16sI")
 FLOW: Final = struct.Struct("=Q16sI4x")
 SLOT: Final = struct.Struct("=QI4x")
 POD: Final = struct.Struct(f"=III4x40s{POD_ADDRESSES * ADDRESS.size}s")
+PROBE: Final = struct.Struct("=16s16sII")
+PROBER: Final = struct.Struct("=QQ")
 REDIRECTED: Final = struct.Struct(f"={ENDPOINT.size}s16s")
 
 # enum count of mesh.h, in its order: metric label and meaning.
@@ -45,6 +51,8 @@ COUNTS: Final = (
     "over_budget",
     "no_memory",
     "reserved_port",
+    "probed",
+    "probes_full",
 )
 
 
@@ -73,13 +81,17 @@ _HASH, _ARRAY, _SOCKHASH, _SK_STORAGE = 1, 2, 18, 24
 MAPS: Final = (
     Map("pods", _HASH, COOKIE.size, POD.size, MAX_PODS),
     Map("addresses", _HASH, ADDRESS.size, COOKIE.size, MAX_ADDRESSES),
+    Map("probe_ports", _HASH, ENDPOINT.size, COOKIE.size, MAX_PROBE_PORTS),
     Map("proxy_cgroups", _HASH, COOKIE.size, COOKIE.size, MAX_PROXIES),
+    Map("kubelet_cgroups", _HASH, COOKIE.size, COOKIE.size, MAX_KUBELETS),
     Map("unfinished", _HASH, COOKIE.size, COOKIE.size, MAX_PODS),
     Map("counts", _ARRAY, 4, COOKIE.size, len(COUNTS)),
     Map("pending", _HASH, FLOW.size, ENDPOINT.size, MAX_PENDING),
+    Map("probes", _HASH, PROBE.size, PROBER.size, MAX_PROBES),
     Map("listeners", _SOCKHASH, SLOT.size, COOKIE.size, MAX_LISTENERS),
     Map("redirections", _SK_STORAGE, 4, REDIRECTED.size, 0),
     Map("proxy_sockets", _SK_STORAGE, 4, 4, 0),
+    Map("kubelet_sockets", _SK_STORAGE, 4, 4, 0),
     Map("destinations", _SK_STORAGE, 4, ENDPOINT.size, 0),
 )
 
@@ -91,12 +103,16 @@ NODE_PROGRAMS: Final = (
     Program("getsockname4", "names.c", _SOCK_ADDR, 31),
     Program("getsockname6", "names.c", _SOCK_ADDR, 32),
     Program("sockops", "sockops.c", _SOCK_OPS, 3),
+    Program("probe_sockops", "probes.c", _SOCK_OPS, 3),
+    Program("probe_connect4", "probes.c", _SOCK_ADDR, 10),
+    Program("probe_connect6", "probes.c", _SOCK_ADDR, 11),
     Program("bind4", "bind.c", _SOCK_ADDR, 8),
     Program("bind6", "bind.c", _SOCK_ADDR, 9),
     Program("connect4", "connect.c", _SOCK_ADDR, 10),
     Program("connect6", "connect.c", _SOCK_ADDR, 11),
 )
 OPTIONS_PROGRAM: Final = Program("getsockopt", "options.c", _SOCKOPT, 21)
+PROBE_PROGRAM: Final = "probe_sockops"  # the one of NODE_PROGRAMS that forgets what has closed
 STEER_PROGRAM: Final = Program("steer", "inbound.c", _SK_LOOKUP, 36)
 PROGRAMS: Final = (*NODE_PROGRAMS, OPTIONS_PROGRAM, STEER_PROGRAM)
 
@@ -110,7 +126,10 @@ DEFINITIONS: Final = {
     "MAX_PODS": MAX_PODS,
     "MAX_ADDRESSES": MAX_ADDRESSES,
     "MAX_PROXIES": MAX_PROXIES,
+    "MAX_KUBELETS": MAX_KUBELETS,
     "MAX_PENDING": MAX_PENDING,
+    "MAX_PROBES": MAX_PROBES,
+    "MAX_PROBE_PORTS": MAX_PROBE_PORTS,
     "MAX_LISTENERS": MAX_LISTENERS,
 }
 

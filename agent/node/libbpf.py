@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 import struct
@@ -41,6 +42,10 @@ def _call(name: str, *arguments: object) -> int:
     return result
 
 
+def _advice(error: OSError, otherwise: str) -> str:
+    return "is CAP_SYS_ADMIN missing?" if error.errno == errno.EPERM else otherwise
+
+
 def open_pinned(path: Path) -> int:
     """A descriptor of the object pinned there. NotFoundError when nothing is."""
     try:
@@ -48,7 +53,7 @@ def open_pinned(path: Path) -> int:
     except FileNotFoundError as exc:
         raise NotFoundError(f"{path}: nothing is pinned there") from exc
     except OSError as exc:
-        raise KernelError(f"{path}: cannot be opened: {exc}; is it a BPF file system?") from exc
+        raise KernelError(f"{path}: cannot be opened: {exc}; {_advice(exc, 'is it on a BPF file system?')}") from exc
 
 
 @contextlib.contextmanager
@@ -69,7 +74,7 @@ def pin(fd: int, path: Path) -> None:
         _call("bpf_obj_pin", fd, os.fsencode(temporary))
         temporary.rename(path)
     except OSError as exc:
-        raise KernelError(f"cannot pin {path}: {exc}; is a BPF file system mounted there?") from exc
+        raise KernelError(f"cannot pin {path}: {exc}; {_advice(exc, 'is a BPF file system mounted there?')}") from exc
 
 
 def create_link(program: int, target: int, attach: int) -> int:

@@ -47,10 +47,20 @@ def check_maps(maps: Path) -> None:
             )
 
 
+def _make(directory: Path) -> None:
+    try:
+        for name in ("maps", "programs", "links"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise KernelError(
+            f"{directory} cannot be made: {exc.strerror}; mount the node's BPF file system, /sys/fs/bpf, where "
+            "WEFT_PIN_DIRECTORY is"
+        ) from exc
+
+
 def load(directory: Path) -> None:
     """Load every program anew and pin it below `directory`, with the maps."""
-    for name in ("maps", "programs", "links"):
-        (directory / name).mkdir(parents=True, exist_ok=True)
+    _make(directory)
     check_maps(directory / "maps")
     folder = sources()
     os.environ["BCC_KERNEL_SOURCE"] = str(folder / "include")  # no kernel headers on the node
@@ -66,7 +76,10 @@ def load(directory: Path) -> None:
                     function = module.load_func(program.name, program.kind, attach_type=program.attach)
                     libbpf.pin(function.fd, directory / "programs" / program.name)
         except Exception as exc:  # bcc raises the bare class
-            raise KernelError(f"{source}: {exc}; the compiler's or the verifier's words are above") from exc
+            raise KernelError(
+                f"{source}: {exc}; the compiler's or the verifier's words are above; if they say `not permitted`, "
+                "CAP_SYS_ADMIN is missing"
+            ) from exc
     check_maps(directory / "maps")
 
 

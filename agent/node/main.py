@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -17,21 +18,26 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from agent import admin, handover, kube, logs, metrics, wire
+from agent.api.mesh_config.name import config_map_name
 from agent.apiserver.origin import opened
-from agent.errors import KernelError
+from agent.errors import KernelError, first_error
 from agent.model import NodeName
 from agent.node import cgroups, cni_config, cni_socket, layout, listing, removal
 from agent.node.cni_install import Folders, Installation, Report
 from agent.node.cni_socket import CniSocket
+from agent.node.departure import Departure
 from agent.node.enrolment import Enrolments
 from agent.node.inventory import Inventory
+from agent.node.kubelet_search import Place
+from agent.node.kubelets import Kubelets
 from agent.node.proxies import Proxies
 from agent.node.redirect import Redirection
-from agent.node.selection import EXCLUDED_NAMESPACES
 from agent.node.settings import Settings
 from agent.node.starts import Starts
 from agent.node.steps import Steps
 from agent.node.watch import Watch
+
+logger = logging.getLogger(__name__)
 
 ProxyCgroup = Callable[[int, Collection[str]], Path]  # of a process, by the UIDs of the pods in the mesh
 
@@ -45,12 +51,9 @@ def node(remove: bool) -> None:
     """
     settings = Settings.parse(os.environ)
     logs.set_up(settings.log_format, settings.log_level)
-    mount = cgroups.find_mount()
-    root = settings.cgroup_root or mount.path
+    mount = cgroups.find_mount(settings.cgroup_root)
+    root = mount.below(settings.cgroup_root)
     if remove:
-        # First, so that no pod that is about to start waits for an agent that does not come back.
-        if (installation := _installation(settings, metrics.NodeMetrics(CollectorRegistry()))) is not None:
-            installation.remove()
         asyncio.run(_remove(settings, root))
         return
     directory = _load(settings.pin_directory)
@@ -70,15 +73,24 @@ def _load(pin_directory: Path) -> Path:
 
 
 async def _run(settings: Settings, directory: Path, root: Path, proxy_cgroup: ProxyCgroup) -> None:
-    """Until SIGTERM or SIGINT. All that is enrolled stays so."""
-    agent = asyncio.ensure_future(_serve(settings, directory, root, proxy_cgroup))
+    """Until SIGTERM or SIGINT. All that is enrolled stays so, unless it is the end of the whole DaemonSet."""
+    departure = Departure(settings.daemon_set) if settings.daemon_set else None
+    agent = asyncio.ensure_future(_serve(settings, directory, root, proxy_cgroup, departure))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
+    with contextlib.suppress(asyncio.CancelledError), first_error():
         await agent
+    if departure is not None:
+        async with _cluster(settings) as cluster:
+            is_final = await departure.is_final_now(cluster)
+        if is_final:
+            logger.info("the DaemonSet has been deleted, the node is cleaned")
+            await _remove(settings, root)
 
 
-async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: ProxyCgroup) -> None:
+async def _serve(
+    settings: Settings, directory: Path, root: Path, proxy_cgroup: ProxyCgroup, departure: Departure | None
+) -> None:
     ready = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(_cluster(settings))
@@ -88,10 +100,13 @@ async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: 
         measures = metrics.NodeMetrics(registry)
         registry.register(metrics.RedirectionCollector(kernel.counts))
         installation = _installation(settings, measures)
+        place = Place(cgroups.find_mount(settings.cgroup_root), root)
+        kubelets = Kubelets(kernel, place, settings.kubelet_cgroups, measures.kubelet_cgroups)
         routes = [
             *_metrics(registry),
             *_cni(installation),
-            *_pods(ready, lambda: _pod_rows(watch.inventory, settings.node, enrolments)),
+            *_kubelets(kubelets),
+            *_pods(ready, lambda: _pod_rows(watch, settings.node, enrolments)),
         ]
         for pages, port in ((_health(ready), wire.NODE_HEALTH_PORT), (routes, wire.DEBUG_PORT)):
             await stack.enter_async_context(
@@ -107,6 +122,9 @@ async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: 
             drain_seconds=settings.drain_seconds,
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
+        group.create_task(kubelets.follow())
+        if departure is not None:
+            group.create_task(departure.follow(cluster))
         enrolments = Enrolments(kernel, steps, group, measures)
 
         async def begin(inventory: Inventory) -> None:
@@ -120,7 +138,7 @@ async def _serve(settings: Settings, directory: Path, root: Path, proxy_cgroup: 
                 group.create_task(installation.keep())
             ready.set()
 
-        watch = Watch(cluster, settings.node, enrolments, begin)
+        watch = Watch(cluster, settings.node, enrolments, begin, settings.rules)
         await watch.follow()
 
 
@@ -130,7 +148,7 @@ def _installation(settings: Settings, measures: metrics.NodeMetrics) -> Installa
     if configurations is None or programs is None or socket is None:
         return None
     folders = Folders(configurations, programs, settings.cni_program, settings.cni_file, settings.is_cni_chained)
-    return Installation(folders, cni_config.entry(str(socket), EXCLUDED_NAMESPACES), measures)
+    return Installation(folders, cni_config.entry(str(socket), settings.excluded), measures)
 
 
 def _cni(installation: Installation | None) -> list[web.RouteDef]:
@@ -141,14 +159,28 @@ def _cni(installation: Installation | None) -> list[web.RouteDef]:
     return admin.only_local([web.get("/debug/cni", show)])
 
 
+def _kubelets(kubelets: Kubelets) -> list[web.RouteDef]:
+    async def show(_: web.Request) -> web.Response:
+        return web.json_response(asdict(kubelets.report))
+
+    return admin.only_local([web.get("/debug/kubelet", show)])
+
+
 async def _remove(settings: Settings, root: Path) -> None:
+    # First, so that no pod that is about to start waits for an agent that does not come back.
+    if (installation := _installation(settings, metrics.NodeMetrics(CollectorRegistry()))) is not None:
+        installation.remove()
     async with _cluster(settings) as cluster:
         await removal.remove_everything(settings.pin_directory, root, cluster)
+    for path in (settings.hand_over_socket, settings.cni_socket):
+        if path is not None:
+            path.unlink(missing_ok=True)
 
 
 def _cluster(settings: Settings) -> contextlib.AbstractAsyncContextManager[kube.Cluster]:
-    """Of all the cluster's pods an agent needs, and is told, those of its node."""
-    return opened(settings.origin, {kube.POD: f"spec.nodeName={settings.node}"})
+    """Of all the cluster's pods an agent needs, and is told, those of its node; of its ConfigMaps the mesh's."""
+    mesh = f"metadata.name={config_map_name(settings.revision)}"
+    return opened(settings.origin, {kube.POD: f"spec.nodeName={settings.node}", kube.SYSTEM_CONFIG_MAP: mesh})
 
 
 def _health(ready: asyncio.Event) -> list[web.RouteDef]:
@@ -179,8 +211,8 @@ def _pods(ready: asyncio.Event, rows: Callable[[], list[listing.Json]]) -> list[
     return admin.only_local([web.get("/debug/pods", show)])
 
 
-def _pod_rows(inventory: Inventory, node: NodeName, enrolments: Enrolments) -> list[listing.Json]:
-    return listing.pod_rows(inventory, node, enrolments.standings, enrolments.left)
+def _pod_rows(watch: Watch, node: NodeName, enrolments: Enrolments) -> list[listing.Json]:
+    return listing.pod_rows(watch.inventory, node, enrolments.standings, enrolments.left, watch.rules)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ SYSCTLS: Final = (
     "net/ipv6/fwmark_reflect",
     "net/ipv4/tcp_migrate_req",
 )
+_HOST_SETTINGS: Final = Path("/host/proc/sys")  # where the DaemonSet mounts the node's net/
 _CLONE_NEWNET: Final = 0x40000000
 _NS_GET_NSTYPE: Final = 0xB703
 _SO_NETNS_COOKIE: Final = 71
@@ -154,12 +155,19 @@ def read_sysctls() -> int:
 def write_sysctls(bits: int) -> None:
     """Set each of SYSCTLS to its bit."""
     for bit, name in enumerate(SYSCTLS):
-        path = Path("/proc/sys") / name
+        path = _settings() / name
         if path.exists():  # without IPv6 there is none of its settings
             try:
                 path.write_text(str(bits >> bit & 1))
             except OSError as exc:
-                raise KernelError(f"cannot write {path}: {exc.strerror}; is /proc/sys read-only?") from exc
+                raise KernelError(
+                    f"cannot write {path}: {exc.strerror}; is /proc/sys read-only? mount the node's at {_HOST_SETTINGS}"
+                ) from exc
+
+
+def _settings() -> Path:
+    """Either shows the namespace of the thread that opens a file, but a container's own is read-only."""
+    return _HOST_SETTINGS if (_HOST_SETTINGS / "net").exists() else Path("/proc/sys")
 
 
 ALL_SYSCTLS: Final = (1 << len(SYSCTLS)) - 1
@@ -175,7 +183,7 @@ def add_routing() -> None:
     with IPRoute() as netlink:
         for family in _families():
             _ignoring(errno.EEXIST, functools.partial(netlink.rule, "add", **_rule(family)))
-            netlink.route("replace", **_route(netlink, family))
+            _ignoring(0, functools.partial(netlink.route, "replace", **_route(netlink, family)))
 
 
 def remove_routing() -> None:
@@ -218,6 +226,8 @@ def _ignoring(number: int, call: Callable[[], object]) -> None:
     try:
         call()
     except NetlinkError as exc:
+        if exc.code == errno.EPERM:
+            raise KernelError("rules and routes cannot be changed: not permitted; is CAP_NET_ADMIN missing?") from exc
         if exc.code != number:
             raise KernelError(f"netlink: {exc}") from exc
 

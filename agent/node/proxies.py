@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.errors import PodNotReadyError, ProtocolError, UnavailableError, WeftError
+from agent.errors import KernelError, PodNotReadyError, ProtocolError, UnavailableError, WeftError
 from agent.handover import AddPod, AgentEnd, DeletePod, KeepPod, Request, SnapshotSent
 from agent.metrics import NodeMetrics
 from agent.model import PodUid
@@ -151,7 +151,7 @@ class Proxies:
         with contextlib.ExitStack() as stack:
             stack.callback(end.close)
             try:
-                process = os.pidfd_open(end.peer_process())
+                process = os.pidfd_open(_seen(end.peer_process()))
                 stack.callback(os.close, process)
                 directory = self._cgroup_of(end.peer_process())
                 # Whoever does not know the protocol is no proxy, and nothing is exempt for its sake.
@@ -278,6 +278,12 @@ class Proxies:
             for waiting in (gone, job):
                 waiting.cancel()
             await asyncio.gather(gone, job, return_exceptions=True)
+
+
+def _seen(pid: int) -> int:
+    if pid == 0:  # unix(7): the peer is not in our PID namespace, nor below it
+        raise KernelError("whoever called cannot be seen from here; the agent needs hostPID: true")
+    return pid
 
 
 @contextlib.contextmanager

@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import NotFoundError, PodNotReadyError
 from agent.node import layout, libbpf
-from agent.node.layout import COOKIE, PodEntry, pack_address
+from agent.node.layout import COOKIE, ENDPOINT, PodEntry, pack_address
 
-_MAP_NAMES = ("pods", "addresses", "proxy_cgroups", "unfinished", "counts")
+_MAP_NAMES = (
+    "pods",
+    "addresses",
+    "probe_ports",
+    "proxy_cgroups",
+    "kubelet_cgroups",
+    "unfinished",
+    "probes",
+    "counts",
+)
 
 
 class Redirection:
@@ -46,7 +55,14 @@ class Redirection:
                 path = self._links / f"node_{program.name}"
                 if not self._is_attached(path, cgroup.stat().st_ino):
                     self._link(path, program, target)
+                    # Connections may have closed unseen; one that is noted just now is judged as any.
+                    if program.name == layout.PROBE_PROGRAM:
+                        self._clear("probes")
                 self._renew(path, program)
+
+    def _clear(self, name: str) -> None:
+        for key in self._maps[name].keys():  # noqa: SIM118 - not a dictionary
+            self._maps[name].delete(key)
 
     def _is_attached(self, path: Path, cgroup: int) -> bool:
         try:
@@ -114,13 +130,15 @@ class Redirection:
         self._maps["pods"].delete(COOKIE.pack(cookie))
         self._maps["unfinished"].delete(COOKIE.pack(cookie))
 
-    def steer(self, uid: str, cookie: int, netns: int, addresses: tuple[str, ...]) -> None:
-        """Give what comes to these addresses from outside to the proxy's listeners. Twice is fine.
+    def steer(self, uid: str, cookie: int, netns: int, addresses: Sequence[str], probe_ports: Sequence[int]) -> None:
+        """Give what comes to these addresses from outside to the proxy's listeners, but the kubelet's to these ports.
 
-        PodNotReadyError while an address is another pod's.
+        Twice is fine. PodNotReadyError while an address is another pod's.
         """
         for address in addresses:
             self._claim(address, cookie)
+            for port in probe_ports:
+                self._maps["probe_ports"].update(ENDPOINT.pack(pack_address(address), port), COOKIE.pack(cookie))
         path = self._links / f"steer_{uid}"
         with contextlib.suppress(NotFoundError), libbpf.pinned(path) as link:
             if libbpf.linked_netns(link) == os.fstat(netns).st_ino:
@@ -138,9 +156,10 @@ class Redirection:
         """Undo steer, for all the pod's addresses; twice is fine."""
         _unpin(self._links / f"steer_{uid}")
         wanted = COOKIE.pack(cookie)
-        for key in self._maps["addresses"].keys():  # noqa: SIM118 - not a dictionary
-            if self._maps["addresses"].lookup(key) == wanted:
-                self._maps["addresses"].delete(key)
+        for name in ("probe_ports", "addresses"):
+            for key in self._maps[name].keys():  # noqa: SIM118 - not a dictionary
+                if self._maps[name].lookup(key) == wanted:
+                    self._maps[name].delete(key)
 
     # Proxies.
 
@@ -165,6 +184,17 @@ class Redirection:
     def exempted(self) -> set[int]:
         """The exempt cgroups."""
         return {_number(key) for key in self._maps["proxy_cgroups"].keys()}  # noqa: SIM118
+
+    # The kubelet.
+
+    def trust_kubelets(self, cgroups: Iterable[int]) -> None:
+        """Leave the connections from these cgroups to enrolled pods to the apps, and from no others."""
+        wanted = {COOKIE.pack(number) for number in cgroups}
+        for key in self._maps["kubelet_cgroups"].keys():  # noqa: SIM118
+            if key not in wanted:
+                self._maps["kubelet_cgroups"].delete(key)
+        for key in wanted:
+            self._maps["kubelet_cgroups"].update(key, COOKIE.pack(1))
 
     def counts(self) -> Mapping[str, int]:
         """What the programs counted since they were first loaded, by layout.COUNTS."""

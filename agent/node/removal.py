@@ -37,6 +37,8 @@ def _remove_layouts(pin_directory: Path) -> None:
     if pin_directory.exists():
         for directory in sorted(path for path in pin_directory.iterdir() if path.is_dir()):
             remove_pins(directory)
+        with contextlib.suppress(OSError):  # it is a mount, or holds what is not ours
+            pin_directory.rmdir()
 
 
 def _known(directory: Path) -> dict[int, PodEntry]:

@@ -18,7 +18,7 @@ from agent.node import netns
 from agent.node.cni_requests import Answer, Command, Request, State, pod_of
 from agent.node.enrolment import Standing
 from agent.node.inventory import Inventory
-from agent.node.selection import belongs
+from agent.node.selection import Rules, judge
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,9 @@ class Following(Protocol):
 
     inventory: Inventory
     changed: asyncio.Event
+
+    @property
+    def rules(self) -> Rules: ...
 
 
 class Starts:
@@ -78,7 +81,10 @@ class Starts:
             raise ForbiddenError(f"pod {pod.full_name} is bound to node {pod.node!r}, and this is {self._node!r}")
         if request.command is Command.CHECK:
             return self._checked(pod)
-        if not belongs(pod, self._watch.inventory.namespace_labels[pod.namespace]):
+        verdict = judge(pod, self._watch.inventory.namespace_labels[pod.namespace], self._watch.rules)
+        if verdict.is_wanted is None and self._watch.rules.obstacle:
+            raise PodNotReadyError(verdict.reason)
+        if pod.is_finished or not verdict.is_wanted:
             return Answer(State.OUTSIDE)
         await self._check_sandbox(fd, request.addresses)
         await self._enrolments.hold(pod.uid, fd, request.addresses)

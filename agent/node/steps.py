@@ -123,7 +123,7 @@ class Steps:
             await self._check_ports(captured)
             await self._proxies.add(addition(pod, captured.netns))
             captured.is_handed = True
-        self._kernel.steer(captured.uid, captured.cookie, captured.netns, pod.addresses)
+        self._kernel.steer(captured.uid, captured.cookie, captured.netns, pod.addresses, pod.probe_ports)
         captured.steered = pod.addresses
         self._flag(captured, POD_PREPARED | POD_OUTBOUND)
 
@@ -210,7 +210,10 @@ class Steps:
         proxies = self._kernel.exempted()
         for port, cgroup in await netns.within(captured.netns, netns.listeners):
             if port in (OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT) and cgroup not in proxies:
-                raise PodNotReadyError(f"port {port}: something else in the pod has this port")
+                raise PodNotReadyError(
+                    f"port {port}: something else in the pod listens there, a sidecar or another mesh's proxy; end it, "
+                    "or keep the pod out (istio.io/dataplane-mode=none)"
+                )
 
     def _flag(self, captured: Captured, flags: int) -> None:
         assert captured.entry is not None, "flags of a pod that is not prepared"

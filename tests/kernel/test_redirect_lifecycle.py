@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.node import libbpf
+from agent.node import layout, libbpf
 from tests.support.node_world import SUPPORT, NodeWorld, Process, eventually, node_world
 
 
@@ -211,7 +211,7 @@ def test_the_agent_stays_small(world: NodeWorld) -> None:
 
 def program_ids(world: NodeWorld) -> set[int]:
     found = set()
-    for path in (world.pins / "v1" / "links").iterdir():
+    for path in (world.pins / layout.VERSION / "links").iterdir():
         with libbpf.pinned(path) as link:
             found.add(libbpf.linked_program(link))
     assert found

@@ -332,7 +332,7 @@ def _create_outside(netns: str) -> None:
 @contextlib.contextmanager
 def node_world() -> Iterator[NodeWorld]:
     """A node without an agent and without pods."""
-    tag = f"weft-t{os.getpid()}-{uuid.uuid4().hex[:4]}"
+    tag = f"weft-n{os.getpid()}-{uuid.uuid4().hex[:4]}"
     mount = cgroups.find_mount()
     cgroup = mount.path / tag
     outside, host = f"{tag}-out", f"{tag}-host"

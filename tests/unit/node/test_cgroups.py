@@ -16,10 +16,30 @@ HYBRID = f"{VERSION_1}31 1 0:26 / /sys/fs/cgroup/unified rw - cgroup2 none rw\n"
 
 
 def test_the_mount_is_found_pure_and_hybrid() -> None:
-    assert cgroups.find_mount(PURE) == Mount(Path("/sys/fs/cgroup"), "/")
-    assert cgroups.find_mount(HYBRID) == Mount(Path("/sys/fs/cgroup/unified"), "/")
+    assert cgroups.find_mount(mountinfo=PURE) == Mount(Path("/sys/fs/cgroup"), "/")
+    assert cgroups.find_mount(mountinfo=HYBRID) == Mount(Path("/sys/fs/cgroup/unified"), "/")
     with pytest.raises(KernelError, match="no cgroup2"):
-        cgroups.find_mount(VERSION_1)
+        cgroups.find_mount(mountinfo=VERSION_1)
+
+
+def test_of_two_mounts_the_one_that_is_asked_for_is_found() -> None:
+    """A container sees its own part of the hierarchy beside the node's."""
+    node = Path("/host/sys/fs/cgroup")
+    pure = PURE + "40 1 0:22 /../../.. /host/sys/fs/cgroup ro - cgroup2 cgroup2 rw\n"
+    hybrid = HYBRID + "41 1 0:26 / /host/sys/fs/cgroup/unified ro - cgroup2 none rw\n"
+    assert cgroups.find_mount(node, pure) == Mount(node, "/../../..")
+    assert cgroups.find_mount(node / "kubepods", pure).below(node / "kubepods") == node / "kubepods"
+    assert cgroups.find_mount(node, hybrid) == Mount(node / "unified", "/")
+    assert cgroups.find_mount(node, hybrid).below(node) == node / "unified"
+    with pytest.raises(KernelError, match="no cgroup2 file system at /elsewhere"):
+        cgroups.find_mount(Path("/elsewhere"), PURE)
+
+
+def test_a_cgroup_is_found_from_within_another_cgroup_namespace(tmp_path: Path) -> None:
+    directory = tmp_path / "kubepods" / "proxy"
+    directory.mkdir(parents=True)
+    (directory / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    assert cgroups.cgroup_of(os.getpid(), Mount(tmp_path, "/../../..")) == directory
 
 
 def test_a_part_of_the_hierarchy_is_located_from_its_root() -> None:

@@ -36,6 +36,8 @@ def declared(name: str) -> type[ctypes.Structure]:
         ("flow", layout.FLOW, ["netns", "ip", "port"]),
         ("slot", layout.SLOT, ["netns", "port"]),
         ("pod", layout.POD, ["flags", "sysctls", "address_count", "uid", "addresses"]),
+        ("probe", layout.PROBE, ["kubelet", "pod", "kubelet_port", "pod_port"]),
+        ("prober", layout.PROBER, ["netns", "socket"]),
         ("redirected", layout.REDIRECTED, ["peer", "own"]),
     ],
 )

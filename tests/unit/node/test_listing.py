@@ -4,6 +4,7 @@ from agent.model import NodeName, Pod, PodUid
 from agent.node.enrolment import Standing
 from agent.node.inventory import Inventory
 from agent.node.listing import pod_rows
+from agent.node.selection import Enablement, Rules
 from agent.wire import DATAPLANE_MODE_LABEL
 
 HERE = NodeName("node-1")
@@ -42,6 +43,8 @@ def test_a_row_has_all_that_names_the_pod() -> None:
         "reason": "",
         "unusable": False,
         "sidecar": False,
+        "injection": "",
+        "without_effect": [],
     }
 
 
@@ -74,7 +77,32 @@ def test_whoever_asks_for_a_sidecar_is_marked() -> None:
     assert row(a_pod(), labels=injected)["sidecar"]
     assert row(a_pod(labels={"sidecar.istio.io/inject": "true"}))["sidecar"]
     assert not row(a_pod(labels={"sidecar.istio.io/inject": "false"}), labels=injected)["sidecar"]
-    assert row(a_pod(annotations={"sidecar.istio.io/status": "{}"}))["sidecar"]
+    assert row(a_pod(sidecar="container istio-proxy"))["sidecar"]
+
+
+def test_what_istios_agent_would_heed_and_this_one_does_not_is_named() -> None:
+    given = {"ambient.istio.io/dns-capture": "false", "istio.io/reroute-virtual-interfaces": "tap0", "other": ""}
+    assert row(a_pod(annotations=given))["without_effect"] == sorted(given)[:2]
+
+
+def test_a_namespace_that_asks_for_injection_is_named_by_its_label() -> None:
+    found = row(a_pod(), labels={"istio-injection": "enabled"})
+    assert found["injection"] == "istio-injection=enabled"
+    assert "istio.io/dataplane-mode=ambient does it" in str(found["reason"])
+
+
+def test_where_selectors_say_what_labels_mean_a_namespaces_label_asks_for_no_sidecar() -> None:
+    pod = a_pod()
+    inventory = Inventory({pod.uid: pod}, {"shop": {"istio-injection": "enabled"}})
+    (found,) = pod_rows(inventory, HERE, {}, {}, Rules(enablement=(Enablement(),)))
+    assert (found["sidecar"], found["injection"]) == (False, "")
+
+
+def test_a_pod_whom_the_rules_no_longer_want_is_leaving() -> None:
+    pod = a_pod()
+    inventory = Inventory({pod.uid: pod}, {"shop": AMBIENT})
+    (found,) = pod_rows(inventory, HERE, {pod.uid: Standing(True)}, {}, Rules(excluded=frozenset({"shop"})))
+    assert found["state"] == "leaving"
 
 
 def test_only_living_pods_of_the_node_are_listed_by_name() -> None:

@@ -9,6 +9,7 @@ from agent.model import NodeName, Pod, PodUid
 from agent.node.cni_requests import Answer, Command, Request, State
 from agent.node.enrolment import Standing
 from agent.node.inventory import Inventory
+from agent.node.selection import DEFAULT, Rules
 from agent.node.starts import Starts
 from agent.wire import DATAPLANE_MODE_LABEL
 
@@ -22,6 +23,7 @@ class FakeWatch:
     def __init__(self, *pods: Pod, namespaces: dict[str, dict[str, str]] | None = None) -> None:
         self.inventory = Inventory({pod.uid: pod for pod in pods}, dict(namespaces or {"shop": AMBIENT}))
         self.changed = asyncio.Event()
+        self.rules = DEFAULT
 
     def add(self, pod: Pod) -> None:
         self.inventory.pods[pod.uid] = pod
@@ -68,6 +70,20 @@ async def test_a_pod_outside_the_mesh_starts_at_once() -> None:
         enrolments = FakeEnrolments()
         answer = await Starts(HERE, FakeWatch(pod, namespaces={"shop": labels}), enrolments, fine).answer(ADD, 9)
         assert (answer, enrolments.held) == (Answer(State.OUTSIDE), [])
+
+
+async def test_a_pod_that_another_proxy_serves_starts_at_once() -> None:
+    answer = await Starts(
+        HERE, FakeWatch(replace(WEB, sidecar="container linkerd-proxy")), FakeEnrolments(), fine
+    ).answer(ADD, 9)
+    assert answer == Answer(State.OUTSIDE)
+
+
+async def test_a_pod_that_may_belong_to_the_mesh_waits_while_its_settings_cannot_be_read() -> None:
+    watch = FakeWatch(WEB)
+    watch.rules = Rules(obstacle="the mesh's settings cannot be read")
+    answer = await Starts(HERE, watch, FakeEnrolments(), fine).answer(ADD, 9)
+    assert answer == Answer(State.WAITING, "the mesh's settings cannot be read")
 
 
 async def test_a_pod_that_is_not_known_yet_is_waited_for() -> None:
