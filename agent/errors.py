@@ -20,7 +20,8 @@ WeftError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -108,3 +109,18 @@ class KernelError(WeftError):
 
 class EngineError(WeftError):
     """The engine refused a command; the text says why."""
+
+
+@contextlib.contextmanager
+def first_error() -> Iterator[None]:
+    """A task group wraps what ends it; the operator needs the reason itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        ours, others = group.split(WeftError)
+        if ours is None or others is not None:
+            raise
+        reason: BaseException = ours
+        while isinstance(reason, BaseExceptionGroup):  # groups within groups
+            reason = reason.exceptions[0]
+        raise reason from group

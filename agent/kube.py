@@ -31,6 +31,7 @@ from typing import Any, Protocol
 from asyncinotify import Inotify, Mask
 
 from agent.errors import ConflictError, InvalidObjectError, NotFoundError, UnavailableError
+from agent.wire import SYSTEM_NAMESPACE
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +41,18 @@ _REQUIRED = ("name", "uid", "resourceVersion")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of object that we read."""
+    """A kind of object that we read; `namespace`: only what is in it, all there is without one.
+
+    named: on an API server only the objects of that name, so that whoever reads them may be allowed no other.
+    """
 
     api_version: str
     name: str
     plural: str
     is_namespaced: bool = True
     older_versions: tuple[str, ...] = ()  # other versions of its API that say the same
+    namespace: str = ""
+    named: str = ""
 
 
 NAMESPACE = Kind("v1", "Namespace", "namespaces", is_namespaced=False)
@@ -64,8 +70,13 @@ AUTHORIZATION_POLICY = Kind(
 PEER_AUTHENTICATION = Kind(
     "security.istio.io/v1", "PeerAuthentication", "peerauthentications", older_versions=("security.istio.io/v1beta1",)
 )
+_OLDER_NETWORKING = ("networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
+SERVICE_ENTRY = Kind("networking.istio.io/v1", "ServiceEntry", "serviceentries", older_versions=_OLDER_NETWORKING)
+WORKLOAD_ENTRY = Kind("networking.istio.io/v1", "WorkloadEntry", "workloadentries", older_versions=_OLDER_NETWORKING)
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+# Where the mesh's own settings are. Whoever follows it need not be allowed to read the other namespaces'.
+SYSTEM_CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps", namespace=SYSTEM_NAMESPACE)
 SECRET = Kind("v1", "Secret", "secrets")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 # What a state directory holds. The others are for what only a cluster has, or needs.
@@ -78,6 +89,9 @@ KINDS = (
     DEPLOYMENT,
     AUTHORIZATION_POLICY,
     PEER_AUTHENTICATION,
+    SERVICE_ENTRY,
+    WORKLOAD_ENTRY,
+    CONFIG_MAP,
 )
 _BY_VERSION_AND_NAME = {
     (version, kind.name): kind for kind in KINDS for version in (kind.api_version, *kind.older_versions)
@@ -233,7 +247,7 @@ class StateDirectory:
                     raise UnavailableError(f"{event.path} has been removed; was {self._root} deleted?")
                 if event.mask & Mask.Q_OVERFLOW:
                     paths = {*known, *(path for kind in kinds for path in _files(self._root, kind))}
-                elif event.path is not None and not event.path.name.startswith("."):
+                elif event.path is not None and _is_of(by_folder[event.path.parent], event.path):
                     paths = {event.path}
                 else:
                     continue
@@ -262,9 +276,13 @@ class StateDirectory:
 def _files(root: Path, kind: Kind) -> list[Path]:
     folder = root / kind.plural
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if _is_of(kind, path))
     except FileNotFoundError as exc:
         raise UnavailableError(f"{folder} does not exist; is {root} a state directory?") from exc
+
+
+def _is_of(kind: Kind, path: Path) -> bool:
+    return not path.name.startswith(".") and path.name.startswith(f"{kind.namespace}_" if kind.namespace else "")
 
 
 def _change(known: dict[Path, Object], kind: Kind, path: Path) -> Iterator[Change]:

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from agent.config import Variable
@@ -54,6 +55,35 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["stack"] = self.formatException(record.exc_info)
         return json.dumps(entry)
+
+
+class LineLimit:
+    """How many lines may be logged of what others cause: BURST at once, then LINES_A_SECOND."""
+
+    BURST: Final = 20
+    LINES_A_SECOND: Final = 1.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left = float(self.BURST)
+        self._counted_at = clock()
+        self._unlogged = 0
+
+    def admits(self) -> bool:
+        """Whether the next line may be logged; one that may not is counted."""
+        now = self._clock()
+        self._left = min(self.BURST, self._left + (now - self._counted_at) * self.LINES_A_SECOND)
+        self._counted_at = now
+        if self._left < 1:
+            self._unlogged += 1
+            return False
+        self._left -= 1
+        return True
+
+    def unlogged(self) -> dict[str, int]:
+        """How many were not logged since the last one that was, as a fact for this one; nothing if there were none."""
+        count, self._unlogged = self._unlogged, 0
+        return {"not_logged_before": count} if count else {}
 
 
 def set_up(form: str = "plain", level: str = "INFO") -> None:

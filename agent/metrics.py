@@ -46,6 +46,12 @@ class ControllerMetrics:
         self.certificates = Counter(
             "citadel_server_success_cert_issuance_count", "Certificates issued", registry=registry
         )
+        self.certificate_requests = Counter(
+            "weft_controller_certificate_requests",
+            "Calls for a certificate, by outcome: issued, unauthenticated, forbidden, invalid, unavailable or failed",
+            ["outcome"],
+            registry=registry,
+        )
         self.csr_errors = Counter(
             "citadel_server_csr_parsing_err_count", "Certificate requests that could not be read", registry=registry
         )
@@ -60,6 +66,19 @@ class ControllerMetrics:
         self.root_expiry = Gauge(
             "citadel_server_root_cert_expiry_timestamp", "Unix time at which the root expires", registry=registry
         )
+        self.chain_expiry = Gauge(
+            "citadel_server_cert_chain_expiry_timestamp",
+            "Unix time at which the first certificate expires of those that lead to the root",
+            registry=registry,
+        )
+        self.trusted_roots = Gauge(
+            "weft_controller_trusted_roots", "Roots that proxies are told to trust", registry=registry
+        )
+        self.authority_problems = Gauge(
+            "weft_controller_authority_problems",
+            "1 while the Secret of the mesh's authority cannot be used, and the last good one goes on",
+            registry=registry,
+        )
         self.admitted = Counter("galley_validation_passed", "Objects that admission let pass", registry=registry)
         self.refused_objects = Counter("galley_validation_failed", "Objects that admission refused", registry=registry)
         self.malformed_reviews = Counter(
@@ -68,6 +87,12 @@ class ControllerMetrics:
         self.superseded = Counter(
             "weft_controller_streams_superseded",
             "Discovery streams ended because their caller opened newer ones",
+            registry=registry,
+        )
+        self.dropped_streams = Counter(
+            "weft_controller_streams_dropped",
+            "Discovery streams ended because their proxy took no response in time (stalled), or answered none (silent)",
+            ["reason"],
             registry=registry,
         )
         self.dropped_callers = _dropped_callers(registry)
@@ -84,6 +109,11 @@ class NodeMetrics:
         self.enrolled_pods = Gauge("weft_enrolled_pods", "Pods whose traffic is redirected", registry=registry)
         self.pending_pods = Gauge(
             "weft_pending_pods", "Pods that are not where they belong yet", ["reason"], registry=registry
+        )
+        self.kubelet_cgroups = Gauge(
+            "weft_kubelet_cgroups",
+            "Cgroups that a kubelet is known by; without one its probes are judged by policy",
+            registry=registry,
         )
         self.strangers = Counter(
             "weft_handover_strangers",

@@ -30,6 +30,11 @@ AUTHORIZATION_TYPE: Final = "type.googleapis.com/istio.security.Authorization"
 
 DATAPLANE_MODE_LABEL: Final = "istio.io/dataplane-mode"
 DATAPLANE_MODES: Final = ("ambient", "none")
+REVISION_LABEL: Final = "istio.io/rev"
+DEFAULT_REVISION: Final = "default"
+INJECTION_LABEL: Final = "istio-injection"
+SIDECAR_ANNOTATION: Final = "sidecar.istio.io/status"
+SIDECARS: Final = ("istio-proxy", "linkerd-proxy")  # names of the containers of proxies that serve their own pod only
 REDIRECTION_ANNOTATION: Final = "ambient.istio.io/redirection"
 REDIRECTION_ENABLED: Final = "enabled"
 REDIRECTION_PENDING: Final = "pending"

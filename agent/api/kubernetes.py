@@ -138,19 +138,21 @@ class Container(Part):
     readiness_probe: Probe | None = None
 
 
+class StatedContainer(Part):
+    """A container as others see it: its ports."""
+
+    name: StrictStr = ""
+    ports: tuple[ContainerPort, ...] = ()
+
+
 class PodSpec(Part):
     node_name: StrictStr = ""
     host_network: StrictBool = False
     service_account_name: Annotated[StrictStr, AfterValidator(lambda value: value or "default")] = "default"
     containers: Annotated[tuple[Container, ...], AfterValidator(not_empty)]
+    init_containers: tuple[StatedContainer, ...] = ()
     restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
     termination_grace_period_seconds: Count = 30
-
-
-class StatedContainer(Part):
-    """A container as others see it: its ports."""
-
-    ports: tuple[ContainerPort, ...] = ()
 
 
 class StatedPodSpec(Part):
@@ -158,6 +160,7 @@ class StatedPodSpec(Part):
     host_network: StrictBool = False
     service_account_name: Annotated[StrictStr, AfterValidator(lambda value: value or "default")] = "default"
     containers: tuple[StatedContainer, ...] = ()
+    init_containers: tuple[StatedContainer, ...] = ()
 
 
 class PodAddress(Part):
@@ -223,10 +226,25 @@ class ServiceSpec(Part):
         return tuple(address for address in given if address not in ("", HEADLESS))
 
 
+class LoadBalancerAddress(Part):
+    """Where a load balancer takes connections; one may have but a name."""
+
+    ip: StrictStr = ""
+
+
+class LoadBalancerStatus(Part):
+    ingress: tuple[LoadBalancerAddress, ...] = ()
+
+
+class ServiceStatus(Part):
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
 class Service(NamedObject):
     """v1 Service."""
 
     spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
 
 
 class LabelSelector(Part):
@@ -286,7 +304,12 @@ def parse(object: Mapping[str, object], where: str) -> Resource:
 
 def stated_pod(object: Mapping[str, object], where: str) -> StatedPod:
     """A Pod of which only that is read which others need; fails as parse() does."""
-    return _as(StatedPod, _with_namespace(object, is_namespaced=True), f"{where}: Pod")
+    return pod_as(StatedPod, object, where)
+
+
+def pod_as(model: type[ModelT], object: Mapping[str, object], where: str) -> ModelT:
+    """A Pod by one of its models; fails as parse() does."""
+    return _as(model, _with_namespace(object, is_namespaced=True), f"{where}: Pod")
 
 
 def _as(model: type[ModelT], qualified: Mapping[str, object], what: str) -> ModelT:
@@ -329,7 +352,14 @@ def to_pod(pod: Pod | StatedPod) -> model.Pod:
         is_terminating=bool(pod.metadata.deletion_timestamp),
         workload_name=workload_name,
         workload_type=workload_type,
+        sidecar=sidecar(pod.metadata.annotations, pod.spec),
     )
+
+
+def sidecar(annotations: Mapping[str, str], spec: PodSpec | StatedPodSpec) -> str:
+    """What shows that a pod has a proxy of its own; empty without one."""
+    names = (container.name for container in (*spec.init_containers, *spec.containers))
+    return model.sidecar_of(annotations, names)
 
 
 def _workload(metadata: ObjectMeta) -> tuple[str, str]:

@@ -43,10 +43,9 @@ Targets = Annotated[
 class SecurityObject(StrictObject):
     """A resource of which those in the root namespace reach every other."""
 
-    @property
-    def is_of_mesh(self) -> bool:
+    def is_of_mesh(self, root_namespace: str = SYSTEM_NAMESPACE) -> bool:
         """Whether it is in the root namespace, from where it reaches every other."""
-        return self.metadata.namespace == SYSTEM_NAMESPACE
+        return self.metadata.namespace == root_namespace
 
 
 class Provider(StrictPart):
@@ -120,7 +119,7 @@ class AuthorizationPolicy(SecurityObject):
 
     @model_validator(mode="after")
     def _classes_are_of_the_mesh(self) -> Self:
-        if not self.is_of_mesh and any(target.kind == "GatewayClass" for target in self.spec.targets):
+        if not self.is_of_mesh() and any(target.kind == "GatewayClass" for target in self.spec.targets):
             raise ValueError(f"spec.targetRefs: a GatewayClass is accepted in namespace {SYSTEM_NAMESPACE} only")
         return self
 

@@ -29,8 +29,11 @@ class ApiServer:
         self._only = only or {}
 
     async def list(self, kind: Kind) -> list[Object]:
-        objects, _ = await listing.everything(self._connection, kind, self._only.get(kind, ""))
+        objects, _ = await listing.everything(self._connection, kind, self._selector(kind))
         return objects
+
+    def _selector(self, kind: Kind) -> str:
+        return f"metadata.name={kind.named}" if kind.named else self._only.get(kind, "")
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         return requests.whole(kind, await self._connection.request("GET", requests.item(kind, namespace, name)))
@@ -74,7 +77,7 @@ class ApiServer:
             for change in new:
                 await changes.put(change)
 
-        followers = [Follower(self._connection, kind, deliver, self._only.get(kind, "")) for kind in kinds]
+        followers = [Follower(self._connection, kind, deliver, self._selector(kind)) for kind in kinds]
         try:
             async with asyncio.TaskGroup() as group:
                 for follower in followers:

@@ -68,15 +68,18 @@ class Connection:
         self._api = api
 
     @classmethod
-    async def open(cls, kubeconfig: Path | None) -> Connection:
-        """As the kubeconfig's current context says; without one, as the service account of the pod we are in."""
+    async def open(cls, kubeconfig: Path | None, context: str | None = None) -> Connection:
+        """As the kubeconfig's context says, by default its current one; without a kubeconfig, as the service account of
+        the pod we are in."""
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 0  # no limit: every watch holds a connection
         try:
             if kubeconfig is None:
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                await config.load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
+                await config.load_kube_config(
+                    str(kubeconfig), context, client_configuration=configuration, persist_config=False
+                )
             api = client.ApiClient(configuration)
         except _UNUSABLE as exc:
             where = f"kubeconfig {kubeconfig}" if kubeconfig else _NO_CLUSTER

@@ -18,9 +18,10 @@ class Request:
 
 
 def collection(kind: Kind, namespace: str = "") -> str:
-    """Where the objects of a kind are, of all namespaces without one."""
+    """Where the objects of a kind are, of all its namespaces without one."""
     root = "/api" if "/" not in kind.api_version else "/apis"
-    within = f"/namespaces/{namespace}" if kind.is_namespaced and namespace else ""
+    one = namespace or kind.namespace
+    within = f"/namespaces/{one}" if kind.is_namespaced and one else ""
     return f"{root}/{kind.api_version}{within}/{kind.plural}"
 
 

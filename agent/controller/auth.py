@@ -171,6 +171,8 @@ def granted_identity(
     if wanted == own:
         return own
     require_node_proxy(caller, trusted)
+    if wanted.trust_domain != trust_domain:
+        raise ForbiddenError(f"{wanted} is not of trust domain {trust_domain}; set the node proxy's TRUST_DOMAIN to it")
     if not any(pod.identity(trust_domain) == wanted for pod in live_pods if not pod.host_network):
         raise ForbiddenError(f"no pod on node {caller.node} runs as {wanted}")
     return wanted

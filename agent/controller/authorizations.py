@@ -45,8 +45,9 @@ class Authorizations:
 
     def _update_policy(self, key: Key, changed: list[Resource], removed: list[str]) -> None:
         name = "/".join(key)
-        found = self._state.policies.get(key)
-        outcome = policies.convert(found) if found is not None else policies.Outcome(None)
+        found = self._state.policies.get(key) if self._state.has_policies_of(key[0]) else None
+        root = self._state.mesh.root_namespace
+        outcome = policies.convert(found, root) if found is not None else policies.Outcome(None)
         self._report(key, outcome.shortfalls)
         if outcome.policy is None:
             removed.append(name)
@@ -54,7 +55,7 @@ class Authorizations:
             changed.append(_published(name, outcome.policy))
 
     def _update_peer(self, key: Key, changed: list[Resource], removed: list[str]) -> None:
-        found = self._state.peers.get(key)
+        found = self._state.peers.get(key) if self._state.has_policies_of(key[0]) else None
         policy = peers.convert(found, self._state.is_strict_by_default(key[0])) if found is not None else None
         if found is None or policy is None:
             removed.append(peers.name_of(*key))

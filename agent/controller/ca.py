@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from agent.errors import ConfigError, ForbiddenError, InvalidObjectError
+from agent.errors import ConfigError, ForbiddenError, InvalidObjectError, UnavailableError
 from agent.model import Identity
 
 KEY_FILE: Final = "root-key.pem"
 ROOT_FILE: Final = "root-cert.pem"
-_ROOT_LIFETIME: Final = timedelta(days=3650)
+ROOT_LIFETIME: Final = timedelta(days=3650)
 _CLOCK_SKEW: Final = timedelta(minutes=2)
 _LONGEST_CSR: Final = 16 * 1024
 _LEAST_CURVE_BITS: Final = 256
@@ -52,7 +52,7 @@ class Authority:
     other_roots: whom the mesh trusts besides.
     """
 
-    key: SigningKey
+    key: SigningKey = field(compare=False)  # the certificate says which one it is
     root: x509.Certificate
     intermediates: tuple[x509.Certificate, ...] = ()
     other_roots: tuple[x509.Certificate, ...] = ()
@@ -94,6 +94,8 @@ class Authority:
     def _sign(
         self, key: PublicKey, names: x509.SubjectAlternativeName, ttl: timedelta, now: datetime
     ) -> x509.Certificate:
+        if now >= self.expires:
+            raise UnavailableError(f"the mesh's authority expired at {self.expires:%Y-%m-%d %H:%M} UTC")
         # Clients renew at half of a certificate's life. A backdate that is long against the
         # life would put that moment into the past, so it shrinks with it.
         backdate = min(_CLOCK_SKEW, ttl / 10)
@@ -126,7 +128,7 @@ def _key_identifier(signer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     try:
         own = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(_accepted_key(signer.public_key()))
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(accepted_key(signer.public_key()))
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
@@ -136,22 +138,23 @@ def parse_request(pem: str) -> SigningRequest:
         raise InvalidObjectError(f"CSR of {len(pem)} characters; accepted are at most {_LONGEST_CSR}")
     try:
         csr = x509.load_pem_x509_csr(pem.encode())
-        key = csr.public_key()
+        key = accepted_key(csr.public_key())  # before it is reckoned with: a large one takes long
         if not csr.is_signature_valid:
             raise InvalidObjectError("CSR: its signature does not match its key")
         names = _names(csr)
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.DuplicateExtension) as exc:
         raise InvalidObjectError(f"CSR: cannot be read: {exc}") from exc
-    return SigningRequest(_accepted_key(key), names)
+    return SigningRequest(key, names)
 
 
-def _accepted_key(key: object) -> PublicKey:
+def accepted_key(key: object) -> PublicKey:
+    """The public key, if it is strong enough to be signed or to sign; ValueError if not."""
     match key:
         case ec.EllipticCurvePublicKey() if key.curve.key_size >= _LEAST_CURVE_BITS:
             return key
         case rsa.RSAPublicKey() if key.key_size in _RSA_BITS:
             return key
-    raise InvalidObjectError("CSR: key not accepted; accepted are ECDSA from P-256 on, and RSA of 2048 to 8192 bits")
+    raise ValueError("key not accepted; accepted are ECDSA from P-256 on, and RSA of 2048 to 8192 bits")
 
 
 def _names(csr: x509.CertificateSigningRequest) -> tuple[str, ...] | None:
@@ -195,7 +198,7 @@ def load_or_create(directory: Path, now: datetime) -> Authority:
     return _load(key_path, root_path, now)
 
 
-def self_sign(key: ec.EllipticCurvePrivateKey, now: datetime) -> Authority:
+def self_sign(key: ec.EllipticCurvePrivateKey, now: datetime, lifetime: timedelta = ROOT_LIFETIME) -> Authority:
     """A new root of this key."""
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "weft")])
     root = (
@@ -204,8 +207,8 @@ def self_sign(key: ec.EllipticCurvePrivateKey, now: datetime) -> Authority:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _ROOT_LIFETIME)
+        .not_valid_before(now - min(_CLOCK_SKEW, lifetime / 10))
+        .not_valid_after(now + lifetime)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

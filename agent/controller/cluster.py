@@ -8,19 +8,31 @@ version comes or the object goes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from agent import kube, model, wire
+from agent import kube, model
 from agent.api import cluster_network, kubernetes, security
 from agent.api.faults import in_words
+from agent.api.networking.service_entry import ServiceEntry
+from agent.api.networking.workload_entry import WorkloadEntry
 from agent.api.validation import validate
 from agent.controller import peers, policies
-from agent.controller.slices import Concerned, Slices, concerned
-from agent.controller.slices import Key as Key
+from agent.controller.candidates import Candidate as Candidate
+from agent.controller.candidates import Locality as Locality
+from agent.controller.candidates import addresses_of_node, candidate_of, claims_of_service, locality_of
+from agent.controller.entries import registry
+from agent.controller.entries.claims import Claim, Role
+from agent.controller.labels import Labelled, Selecting, Subject
+from agent.controller.membership import Membership
+from agent.controller.mesh import Mesh
+from agent.controller.slices import Concerned, Slices, concerned, plain_addresses
 from agent.controller.stand_ins import stand_in
+from agent.controller.touched import NOTHING, Holder
+from agent.controller.touched import Key as Key
+from agent.controller.touched import Touched as Touched
 from agent.errors import InvalidObjectError
 
 logger = logging.getLogger(__name__)
@@ -32,45 +44,14 @@ WATCHED: Final = (
     kube.PEER_AUTHENTICATION,
     kube.SERVICE,
     kube.POD,
+    kube.SERVICE_ENTRY,
+    kube.WORKLOAD_ENTRY,
+    kube.SYSTEM_CONFIG_MAP,
 )
 
 ON_KUBERNETES: Final = (kube.ENDPOINT_SLICE,)  # what a cluster has besides: nobody makes them in a state directory
 T = TypeVar("T")
 IndexT = TypeVar("IndexT")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A pod and what an endpoint needs besides: numbers of its named TCP ports."""
-
-    pod: model.Pod
-    named_ports: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Locality:
-    """Where a node stands, from its labels."""
-
-    region: str = ""
-    zone: str = ""
-    subzone: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """What one change may alter: these services, pods, AuthorizationPolicies and PeerAuthentications.
-
-    endpoints: services whose endpoints EndpointSlices name.
-    """
-
-    services: frozenset[Key] = frozenset()
-    pods: frozenset[Key] = frozenset()
-    policies: frozenset[Key] = frozenset()
-    peers: frozenset[Key] = frozenset()
-    endpoints: frozenset[Key] = frozenset()
-
-
-NOTHING: Final = Touched()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +65,29 @@ class Refused:
 class ClusterState:
     """Owned by the task that reads the watch; everyone else only looks."""
 
-    def __init__(self, origin: Path | str | None) -> None:
-        """origin: the state directory that the objects come from, None for an API server; messages say it."""
+    def __init__(self, origin: Path | str | None, mesh: Mesh = Mesh()) -> None:  # noqa: B008  # frozen
+        """origin: the state directory that the objects come from, None for an API server; messages say it.
+
+        mesh: what holds until the mesh's ConfigMap says something else.
+        """
         self._origin = origin
+        self.mesh = mesh
+        self._membership = Membership(self._redirected_in)
+        self._membership.select(mesh.config.discovery_selectors, ())
         self.is_synced = False
         self.candidates: dict[Key, Candidate] = {}
         self.services: dict[Key, kubernetes.Service] = {}
         self.localities: dict[str, Locality] = {}
+        self.annotations: dict[str, Mapping[str, str]] = {}  # of namespaces
         self.policies: dict[Key, security.AuthorizationPolicy] = {}
         self.peers: dict[Key, security.PeerAuthentication] = {}
         self.problems: dict[str, str] = {}  # where the object is: what is wrong with it
         self.refused: dict[tuple[str, str, str], Refused] = {}  # policies, by kind, namespace and name
         self._stand_ins: set[tuple[str, str, str]] = set()  # of them, those without a good version
         self.slices = Slices()
+        self._labelled_pods = Labelled()
+        self._selecting_services = Selecting()
+        self.entries = registry.Registry(self._labelled_pods, lambda: self.mesh.root_namespace, self.has)
         self._services_in: dict[str, dict[Key, kubernetes.Service]] = {}
         self._pods_in: dict[str, dict[Key, Candidate]] = {}
         self._pods_on: dict[str, dict[Key, Candidate]] = {}
@@ -110,11 +101,15 @@ class ClusterState:
             return NOTHING
         namespace, name = _key(change.kind, change.object)
         where = self._where(change.kind, namespace, name)
+        if change.kind == kube.SYSTEM_CONFIG_MAP:
+            return self._configure(where, change) if name == self.mesh.config_map else NOTHING
         key = (change.kind.name, namespace, name)
-        if change.type is kube.ChangeType.DELETED:
+        is_ours = not self.mesh.is_for_another(change.kind, change.object)
+        if change.type is kube.ChangeType.DELETED or not is_ours:
             self.problems.pop(where, None)
             self.refused.pop(key, None)
             self._stand_ins.discard(key)
+            self.entries.note(Holder(*key), None)
             return self._forget(change.kind, (namespace, name))
         try:
             resource = _read(change.kind, change.object, where)
@@ -124,19 +119,30 @@ class ClusterState:
         self.problems.pop(where, None)
         self.refused.pop(key, None)
         self._stand_ins.discard(key)
+        if change.kind in (kube.SERVICE_ENTRY, kube.WORKLOAD_ENTRY):
+            self.entries.note(Holder(*key), change.object.get("status"))
         return self.take(resource)
 
     def take(self, resource: kubernetes.Resource) -> Touched:
         """Take in a valid object; what has to be computed anew. One of another kind than WATCHED touches nothing."""
         match resource:
+            case kubernetes.Namespace():
+                metadata = resource.metadata
+                joined = self._whole(self._membership.label(metadata.name, metadata.labels))
+                return joined | self._annotate(metadata.name, metadata.annotations)
             case kubernetes.Pod() | kubernetes.StatedPod():
-                return self._put_pod(_candidate(resource))
+                return self._put_pod(candidate_of(resource))
             case cluster_network.EndpointSlice():
-                return _of_slices(self.slices.put(resource))
+                return self._changed_slices(self.slices.put(resource))
             case kubernetes.Service():
                 return self._put_service(resource)
             case kubernetes.Node():
-                return self._put_locality(resource.metadata.name, _locality(resource.metadata.labels))
+                name = resource.metadata.name
+                return self._put_node(name, locality_of(resource.metadata.labels), addresses_of_node(resource))
+            case ServiceEntry():
+                return self.entries.put_service(resource)
+            case WorkloadEntry():
+                return self.entries.put_workload(resource)
             case security.AuthorizationPolicy():
                 return self._put_policy(resource)
             case security.PeerAuthentication():
@@ -162,10 +168,60 @@ class ClusterState:
         """Whether a refused object has a version in force that was valid."""
         return (kind.name, *key) not in self._stand_ins
 
+    def has(self, namespace: str) -> bool:
+        """Whether proxies are told of what is in the namespace; of the root's policies they are told in any case."""
+        return self._membership.has(namespace)
+
+    def has_policies_of(self, namespace: str) -> bool:
+        """Whether proxies are told of the namespace's policies."""
+        return namespace == self.mesh.root_namespace or self.has(namespace)
+
+    def _configure(self, where: str, change: kube.Change) -> Touched:
+        old = self.mesh
+        try:
+            self.mesh = old.configured(change.object if change.type is not kube.ChangeType.DELETED else None)
+        except InvalidObjectError as exc:
+            self._report(where, str(exc))
+            return NOTHING
+        self.problems.pop(where, None)
+        for problem in self.mesh.problems:
+            logger.error("not all of the mesh's settings are in force", extra={"reason": problem})
+        kept = (
+            self.candidates,
+            self.services,
+            self.policies,
+            self.peers,
+            self.entries.services,
+            self.entries.workloads,
+        )
+        every = {key[0] for index in kept for key in index}
+        touched = self._membership.select(self.mesh.config.discovery_selectors, every)
+        return self._whole(every if self.mesh.root_namespace != old.root_namespace else touched)
+
+    def _whole(self, namespaces: Iterable[str]) -> Touched:
+        """All that is in these namespaces."""
+        each = list(namespaces)
+        services = frozenset(key for namespace in each for key in self.services_in(namespace))
+        return Touched(
+            services=services,
+            pods=frozenset(key for namespace in each for key in self.pods_in(namespace)),
+            policies=frozenset(key for namespace in each for key in self._policies_in.get(namespace, {})),
+            peers=frozenset(key for namespace in each for key in self._peers_in.get(namespace, {})),
+            endpoints=services,
+        ) | self.entries.of_namespaces(each)
+
+    def _redirected_in(self, namespace: str) -> list[Key]:
+        return [key for key, found in self.pods_in(namespace).items() if found.pod.is_redirected]
+
     def _where(self, kind: kube.Kind, namespace: str, name: str) -> str:
         if self._origin is None:
             return f"{kind.plural}/{name}" if not namespace else f"{kind.plural}/{namespace}/{name}"
         return f"{self._origin}/{kind.plural}/{namespace}_{name}.json"
+
+    def has_pod_at(self, address: str) -> bool:
+        """Whether a pod of the mesh's namespaces has the address for itself."""
+        at = self.entries.claims.at(address)
+        return any(claim.role is Role.POD and self.has(claim.holder.namespace) for claim in at)
 
     def services_in(self, namespace: str) -> Mapping[Key, kubernetes.Service]:
         return self._services_in.get(namespace, {})
@@ -177,9 +233,13 @@ class ClusterState:
         """The node's pods that have not ended; terminating ones still need their certificate."""
         return (found.pod for found in self._pods_on.get(node, {}).values() if not found.pod.is_finished)
 
-    def listed_policies(self, pod: model.Pod) -> list[str]:
-        """Names of the policies that the pod's workload lists: all that are sent, govern it and say so by name."""
-        here = [*self._reaching(self._policies_in, pod.namespace)]
+    def services_selecting(self, subject: Subject) -> list[kubernetes.Service]:
+        """The services that have a pod, or another workload, for an endpoint by its labels."""
+        return [self.services[key] for key in self._selecting_services.of(subject.namespace, subject.labels)]
+
+    def listed_policies(self, pod: Subject) -> list[str]:
+        """Names of the policies that a workload lists: all that are sent, govern it and say so by name."""
+        here = self._reaching(self._policies_in, pod.namespace)
         names = [policy.full_name for policy in here if policies.is_sent(policy) and self._lists(policy, pod)]
         own = peers.governing(pod, self._reaching(self._peers_in, pod.namespace))
         converted = peers.listed(own, self.is_strict_by_default(pod.namespace))
@@ -196,7 +256,7 @@ class ClusterState:
 
     def is_strict_by_default(self, namespace: str) -> bool:
         """Whether workloads of the namespace must be called with an identity, unless one has its own say."""
-        return peers.is_strict_by_default(self._reaching(self._peers_in, namespace))
+        return peers.is_strict_by_default(self._reaching(self._peers_in, namespace), self.mesh.root_namespace)
 
     def _report(self, where: str, problem: str) -> None:
         if self.problems.get(where) != problem:
@@ -206,13 +266,19 @@ class ClusterState:
     def _forget(self, kind: kube.Kind, key: Key) -> Touched:
         match kind:
             case kube.POD:
-                return self._remove_pod(key)
+                return self._remove_pod(key) | self._whole(self._membership.withdrawn(key))
+            case kube.NAMESPACE:
+                return self._whole(self._membership.label(key[1], None)) | self._annotate(key[1], {})
             case kube.SERVICE:
                 return self._remove_service(key)
             case kube.ENDPOINT_SLICE:
-                return _of_slices(self.slices.remove(key))
+                return self._changed_slices(self.slices.remove(key))
             case kube.NODE:
-                return self._put_locality(key[1], Locality())
+                return self._put_node(key[1], Locality(), ())
+            case kube.SERVICE_ENTRY:
+                return self.entries.remove_service(key)
+            case kube.WORKLOAD_ENTRY:
+                return self.entries.remove_workload(key)
             case kube.AUTHORIZATION_POLICY:
                 return self._remove_policy(key)
             case kube.PEER_AUTHENTICATION:
@@ -223,45 +289,84 @@ class ClusterState:
         key = (new.pod.namespace, new.pod.name)
         if self.candidates.get(key) == new:
             return NOTHING
-        self._remove_pod(key)
+        self._drop_pod(key)
         self.candidates[key] = new
         self._pods_in.setdefault(key[0], {})[key] = new
         self._pods_on.setdefault(new.pod.node, {})[key] = new
-        return Touched(pods=frozenset({key}))
+        self._labelled_pods.put(key, new.pod.labels)
+        touched = Touched(pods=frozenset({key})) | self._claim_of_pod(new.pod)
+        return touched if new.pod.is_redirected else touched | self._whole(self._membership.withdrawn(key))
 
     def _remove_pod(self, key: Key) -> Touched:
+        if not self._drop_pod(key):
+            return NOTHING
+        self._labelled_pods.remove(key)
+        return Touched(pods=frozenset({key})) | self.entries.claim(Holder("Pod", *key), ())
+
+    def _drop_pod(self, key: Key) -> bool:
         old = self.candidates.pop(key, None)
         if old is None:
-            return NOTHING
+            return False
         _discard(self._pods_in, key[0], key)
         _discard(self._pods_on, old.pod.node, key)
-        return Touched(pods=frozenset({key}))
+        return True
+
+    def _claim_of_pod(self, pod: model.Pod) -> Touched:
+        """One that has finished gave its addresses back."""
+        claim = Claim(Holder("Pod", pod.namespace, pod.name), Role.HOST if pod.host_network else Role.POD)
+        addresses = () if pod.is_finished else pod.addresses
+        return self.entries.claim(claim.holder, ((address, claim) for address in addresses))
 
     def _put_service(self, new: kubernetes.Service) -> Touched:
         key = (new.metadata.namespace, new.metadata.name)
         before = self._remove_service(key)
         self.services[key] = new
         self._services_in.setdefault(key[0], {})[key] = new
-        named = _of_slices(concerned(self.slices.of(key)))
-        return Touched(frozenset({key}), before.pods | self._selected_by(new) | named.pods, endpoints=named.endpoints)
+        self._selecting_services.put(key, new.spec.selector)
+        claimed = self.entries.claim(Holder("Service", *key), claims_of_service(new))
+        names = self.entries.put_names(key, exists=new.spec.type != "ExternalName")
+        return before | self._affected_by(key, new) | claimed | names
 
     def _remove_service(self, key: Key) -> Touched:
         old = self.services.pop(key, None)
         if old is None:
             return NOTHING
         _discard(self._services_in, key[0], key)
-        named = _of_slices(concerned(self.slices.of(key)))
-        return Touched(frozenset({key}), self._selected_by(old) | named.pods, endpoints=named.endpoints)
+        self._selecting_services.remove(key)
+        affected = self._affected_by(key, old)
+        return affected | self.entries.claim(Holder("Service", *key), ()) | self.entries.put_names(key, exists=False)
 
-    def _selected_by(self, service: kubernetes.Service) -> frozenset[Key]:
-        pods = self.pods_in(service.metadata.namespace)
-        return frozenset(key for key, found in pods.items() if selects(service, found.pod))
+    def _affected_by(self, key: Key, service: kubernetes.Service) -> Touched:
+        """The service, and all that are or were its endpoints."""
+        pods = self._labelled_pods.selected(key[0], service.spec.selector)
+        entries = self.entries.selected(key[0], service.spec.selector)
+        return Touched(frozenset({key}), pods) | entries | self._changed_slices(concerned(self.slices.of(key)))
 
-    def _put_locality(self, node: str, new: Locality) -> Touched:
+    def _changed_slices(self, found: Concerned) -> Touched:
+        """Something about slices has changed; also for pods to whose addresses they point."""
+        touched = Touched(pods=found.pods, endpoints=found.services)
+        for service in found.services:
+            claim = Claim(Holder(registry.ENDPOINTS, *service), Role.ENDPOINT)
+            addresses = plain_addresses(self.slices.of(service))
+            touched |= self.entries.pods_around(claim.holder)
+            self.entries.claim(claim.holder, ((address, claim) for address in addresses))
+            touched |= self.entries.pods_around(claim.holder)
+        return touched
+
+    def _put_node(self, node: str, new: Locality, addresses: Iterable[str]) -> Touched:
+        claim = Claim(Holder("Node", "", node), Role.HOST)
+        claimed = self.entries.claim(claim.holder, ((address, claim) for address in addresses))
         if self.localities.get(node, Locality()) == new:
-            return NOTHING
+            return claimed
         self.localities[node] = new
-        return Touched(pods=frozenset(self._pods_on.get(node, {})))
+        return Touched(pods=frozenset(self._pods_on.get(node, {}))) | claimed
+
+    def _annotate(self, namespace: str, new: Mapping[str, str]) -> Touched:
+        """What a namespace says for all of its services."""
+        if self.annotations.get(namespace, {}) == new:
+            return NOTHING
+        self.annotations[namespace] = new
+        return Touched(services=frozenset(self.services_in(namespace))) | self.entries.in_namespace(namespace)
 
     def _put_policy(self, new: security.AuthorizationPolicy) -> Touched:
         key = (new.metadata.namespace, new.metadata.name)
@@ -271,27 +376,38 @@ class ClusterState:
         self._policies_in.setdefault(key[0], {})[key] = new
         if old is not None and _says_the_same(old, new):
             return NOTHING
-        return Touched(policies=frozenset({key}), pods=before.pods | self._listing(new))
+        return before | Touched(policies=frozenset({key})) | self._listing(new)
 
     def _remove_policy(self, key: Key) -> Touched:
         old = self.policies.pop(key, None)
         if old is None:
             return NOTHING
         _discard(self._policies_in, key[0], key)
-        return Touched(policies=frozenset({key}), pods=self._listing(old))
+        return Touched(policies=frozenset({key})) | self._listing(old)
 
-    def _listing(self, policy: security.AuthorizationPolicy) -> frozenset[Key]:
-        pods = self.candidates if policy.is_of_mesh else self.pods_in(policy.metadata.namespace)
-        return frozenset(key for key, found in pods.items() if self._lists(policy, found.pod))
+    def _listing(self, policy: security.AuthorizationPolicy) -> Touched:
+        """The workloads that list it."""
+        place = None if policy.is_of_mesh(self.mesh.root_namespace) else policy.metadata.namespace
+        return self._those(place, lambda subject: self._lists(policy, subject))
 
-    def _lists(self, policy: security.AuthorizationPolicy, pod: model.Pod) -> bool:
+    def _those(self, namespace: str | None, is_meant: Callable[[Subject], bool]) -> Touched:
+        """The workloads of a namespace, None: of all, of which something is true."""
+        pods = self.candidates if namespace is None else self.pods_in(namespace)
+        entries = self.entries.subjects(namespace)
+        return Touched(
+            pods=frozenset(key for key, found in pods.items() if is_meant(found.pod)),
+            entries=frozenset(holder for holder, subject in entries if is_meant(subject)),
+        )
+
+    def _lists(self, policy: security.AuthorizationPolicy, pod: Subject) -> bool:
         if not policies.is_listed(policy):
             return False
         namespace = policy.metadata.namespace
         if policy.spec.targets:
             services = (self.services.get((namespace, name)) for name in policies.target_services(policy))
             return any(service is not None and selects(service, pod) for service in services)
-        return policies.selects(policy.spec.selector, namespace, policy.is_of_mesh, pod)
+        is_of_mesh = policy.is_of_mesh(self.mesh.root_namespace)
+        return policies.selects(policy.spec.selector, namespace, is_of_mesh, pod)
 
     def _put_peer(self, new: security.PeerAuthentication) -> Touched:
         key = (new.metadata.namespace, new.metadata.name)
@@ -301,8 +417,7 @@ class ClusterState:
         before = self._remove_peer(key)
         self.peers[key] = new
         self._peers_in.setdefault(key[0], {})[key] = new
-        now = self._governed(new)
-        return Touched(peers=before.peers | now.peers, pods=before.pods | now.pods)
+        return before | self._governed(new)
 
     def _remove_peer(self, key: Key) -> Touched:
         old = self.peers.pop(key, None)
@@ -312,18 +427,17 @@ class ClusterState:
         return self._governed(old)
 
     def _governed(self, peer: security.PeerAuthentication) -> Touched:
-        """The pods in its scope, itself, and those that inherit from it."""
+        """The workloads in its scope, itself, and those that inherit from it."""
         key = (peer.metadata.namespace, peer.metadata.name)
-        pods = self.candidates if peer.is_of_mesh else self.pods_in(key[0])
-        heirs = self.peers if peer.is_of_mesh else self._peers_in.get(key[0], {})
-        return Touched(
-            pods=frozenset(each for each, found in pods.items() if peers.governs(peer, found.pod)),
-            peers=frozenset({key, *heirs} if peers.is_wide(peer) else {key}),
-        )
+        root = self.mesh.root_namespace
+        heirs = self.peers if peer.is_of_mesh(root) else self._peers_in.get(key[0], {})
+        place = None if peer.is_of_mesh(root) else key[0]
+        governed = self._those(place, lambda subject: peers.governs(peer, subject, root))
+        return governed | Touched(peers=frozenset({key, *heirs} if peers.is_wide(peer) else {key}))
 
     def _reaching(self, index: Mapping[str, Mapping[Key, T]], namespace: str) -> list[T]:
         """What is in the namespace, and what the root namespace has for all."""
-        return [found for place in {namespace, wire.SYSTEM_NAMESPACE} for found in index.get(place, {}).values()]
+        return [found for place in {namespace, self.mesh.root_namespace} for found in index.get(place, {}).values()]
 
 
 def _says_the_same(
@@ -338,8 +452,8 @@ def _said(policy: security.AuthorizationPolicy | security.PeerAuthentication) ->
     return policy.spec, policy.age, policy.metadata.annotations, policy.metadata.generation
 
 
-def selects(service: kubernetes.Service, pod: model.Pod) -> bool:
-    """Whether the pod is one of the service's endpoints; without a selector, a service has none of its own."""
+def selects(service: kubernetes.Service, pod: Subject) -> bool:
+    """Whether the workload is one of the service's endpoints; without a selector, a service has none of its own."""
     selector = service.spec.selector
     return bool(selector) and service.metadata.namespace == pod.namespace and selector.items() <= pod.labels.items()
 
@@ -359,24 +473,6 @@ def _read(kind: kube.Kind, object: kube.Object, where: str) -> kubernetes.Resour
         label = f"{kind.name} {f'{namespace}/{name}'.removeprefix('/')}"
         raise InvalidObjectError(f"{where}: {label}: {in_words(answer.errors)}", answer.errors)
     return answer.resource
-
-
-def _of_slices(found: Concerned) -> Touched:
-    return Touched(pods=found.pods, endpoints=found.services)
-
-
-def _candidate(pod: kubernetes.Pod | kubernetes.StatedPod) -> Candidate:
-    ports = [port for container in pod.spec.containers for port in container.ports]
-    named = {port.name: port.container_port for port in ports if port.name and port.protocol == "TCP"}
-    return Candidate(kubernetes.to_pod(pod), named)
-
-
-def _locality(labels: Mapping[str, str]) -> Locality:
-    return Locality(
-        region=labels.get("topology.kubernetes.io/region", ""),
-        zone=labels.get("topology.kubernetes.io/zone", ""),
-        subzone=labels.get("topology.istio.io/subzone", ""),
-    )
 
 
 def _discard(index: dict[IndexT, dict[Key, T]], at: IndexT, key: Key) -> None:

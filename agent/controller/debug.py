@@ -5,7 +5,7 @@ State names pods, nodes and policies, so it is told on the process's own loopbac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -35,13 +35,16 @@ class Endpoints:
         discovery: Discovery,
         metrics: ControllerMetrics,
         registry: CollectorRegistry,
+        others: Callable[[], list[str]] = list,
     ) -> None:
+        """others: problems of what is no object of the mesh."""
         self._state = state
         self._addresses = addresses
         self._authorizations = authorizations
         self._discovery = discovery
         self._metrics = metrics
         self._registry = registry
+        self._others = others
 
     def routes(self) -> Sequence[web.RouteDef]:
         return [
@@ -58,7 +61,13 @@ class Endpoints:
 
     def problems(self) -> list[str]:
         """Everything in the cluster that cannot be used as it is."""
-        return [*self._refused(), *self._addresses.problems(), *self._authorizations.problems()]
+        return [
+            *self._others(),
+            *self._refused(),
+            *self._state.mesh.problems,
+            *self._addresses.problems(),
+            *self._authorizations.problems(),
+        ]
 
     def _refused(self) -> list[str]:
         """Objects that cannot be understood: what they last were stays in force."""

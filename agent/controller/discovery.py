@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
+from datetime import timedelta
 from typing import Final
 
 from envoy.service.discovery.v3 import discovery_pb2
 
 from agent.controller.auth import Caller
 from agent.controller.resources import Catalogue, Resource
-from agent.controller.xds import TYPES, Session
+from agent.controller.xds import SHOWN_CHARACTERS, TYPES, Session
 from agent.errors import ProtocolError, UnavailableError
+from agent.logs import LineLimit
 from agent.metrics import ControllerMetrics
 
 logger = logging.getLogger(__name__)
@@ -32,11 +35,21 @@ MOST_STREAMS: Final = 4
 class Discovery:
     """Every connected proxy, and what they can ask for. Lives in one event loop."""
 
-    def __init__(self, metrics: ControllerMetrics) -> None:
+    def __init__(
+        self,
+        metrics: ControllerMetrics,
+        send_timeout: timedelta = timedelta(minutes=1),
+        answer_timeout: timedelta = timedelta(minutes=5),
+    ) -> None:
+        """send_timeout: for a proxy to read a response; answer_timeout: to say what it thinks of it."""
         self.catalogues = {type_url: Catalogue(type_url) for type_url in TYPES}
         self.sessions: set[Session] = set()
         self._streams: defaultdict[Caller, deque[asyncio.Event]] = defaultdict(deque)  # the oldest first
         self._metrics = metrics
+        self._send_seconds = send_timeout.total_seconds()
+        self._answer_seconds = answer_timeout.total_seconds()
+        self._is_closed = False
+        self._rejections = LineLimit()
 
     def publish(self, type_url: str, changed: Iterable[Resource], removed: Iterable[str]) -> None:
         """Make new contents known to every proxy that asked for them."""
@@ -55,7 +68,8 @@ class Discovery:
             session.wake.set()
 
     def close(self) -> None:
-        """End all streams; the proxies come back to whoever serves next."""
+        """End all streams, and begin no more; the proxies come back to whoever serves next."""
+        self._is_closed = True
         for session in self.sessions:
             session.close()
 
@@ -65,11 +79,14 @@ class Discovery:
         write: returns when the transport has taken the response; it sets the pace.
         peer: where the stream comes from, in gRPC's words.
         Raises ProtocolError when the proxy asks for what is not served, UnavailableError when its
-        caller has opened too many newer ones.
+        caller has opened too many newer ones, when it does not read or answer in time, and after close().
         """
+        if self._is_closed:
+            raise UnavailableError("this controller is about to end; another one serves")
         session = Session(caller, self.catalogues, peer)
         with self._place(caller) as superseded, self._counted(session):
-            await _first(self._answer(session, write), self._read(session, requests), superseded.wait())
+            works = (self._answer(session, write), self._read(session, requests), self._await_answers(session))
+            await _first(*works, superseded.wait())
         if superseded.is_set():
             raise UnavailableError(f"more than {MOST_STREAMS} streams of one caller, and this was the oldest")
         if session.fault is not None:
@@ -108,21 +125,47 @@ class Discovery:
             session.wake.clear()
             while not session.is_closed and (answer := session.next_response()) is not None:
                 type_url, response = answer
-                await write(response)
+                session.awaited_since.setdefault(type_url, time.monotonic())
+                if not await self._send(session, response, write):
+                    return
                 self._metrics.pushes.labels(type=type_url).inc()
             if session.changed_at is not None:
                 self._metrics.convergence_seconds.observe(time.monotonic() - session.changed_at)
                 session.changed_at = None
 
+    async def _send(self, session: Session, response: bytes, write: Write) -> bool:
+        """Whether the proxy has taken it in time; its stream ends if not."""
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await write(response)
+        except TimeoutError:
+            self._drop(session, "stalled", f"it has not read a response for {self._send_seconds:g} s")
+            return False
+        return True
+
     async def _read(self, session: Session, requests: Requests) -> None:
         try:
             async for request in requests:
                 session.receive(request)
+                session.answered(request, time.monotonic())
                 if request.HasField("error_detail"):
                     self._report_rejection(session, request)
         except ProtocolError as exc:
             session.close(exc)
         session.close(session.fault)
+
+    async def _await_answers(self, session: Session) -> None:
+        """Until the proxy has answered nothing for too long; looked at so rarely that it may be twice as long."""
+        while True:
+            oldest = min(session.awaited_since.values(), default=math.inf)
+            if time.monotonic() >= oldest + self._answer_seconds:
+                self._drop(session, "silent", f"it has answered no response for {self._answer_seconds:g} s")
+                return
+            await asyncio.sleep(self._answer_seconds)
+
+    def _drop(self, session: Session, reason: str, text: str) -> None:
+        self._metrics.dropped_streams.labels(reason=reason).inc()
+        session.close(UnavailableError(f"the stream of {session.caller.account} on {session.caller.node}: {text}"))
 
     def _report_rejection(self, session: Session, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
         self._metrics.rejections.labels(type=request.type_url).inc()
@@ -130,9 +173,11 @@ class Discovery:
             "node": session.caller.node,
             "proxy": session.id,
             "type": request.type_url,
-            "reason": request.error_detail.message,
+            "reason": request.error_detail.message[:SHOWN_CHARACTERS],
         }
-        logger.warning("a proxy rejected part of a response", extra=facts)
+        if self._rejections.admits():
+            extra = {**facts, **self._rejections.unlogged()}
+            logger.warning("a proxy rejected part of a response", extra=extra)
 
 
 async def _first(*works: Coroutine[None, None, object]) -> None:

@@ -9,14 +9,15 @@ of machines', so no traffic to the address itself is ever attributed to it, only
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent import wire
 from agent.api.cluster_network import Endpoint, EndpointSlice
 from agent.api.kubernetes import Service
+from agent.controller.entries.terms import canonical
 from agent.controller.slices import SERVICE_LABEL
-from agent.controller.workloads import app_protocol, is_routed, service_name
+from agent.controller.workloads import is_routed, protocol_of, service_name
 from agent.model import Pod
 from agent.proto import workload_pb2 as pb
 
@@ -34,12 +35,22 @@ def endpoint_uid(cluster: str, service: Service, address: str) -> str:
 
 
 def endpoints(
-    service: Service, slices: Collection[EndpointSlice], *, cluster: str, trust_domain: str
+    service: Service,
+    slices: Collection[EndpointSlice],
+    is_pod: Callable[[str], bool],
+    *,
+    cluster: str,
+    trust_domain: str,
 ) -> Iterator[pb.Address]:
-    """The resources of its plain addresses, in their order. `slices` are those of the service."""
+    """The resources of its plain addresses, in their order. `slices` are those of the service.
+
+    is_pod: whether a pod has an address. It is the endpoint then, whoever names it, with its identity and tunnel.
+    """
     if not _counts(service):
         return
     for address, found in sorted(_addresses(service, slices).items()):
+        if is_pod(address):
+            continue
         workload = pb.Workload(
             uid=endpoint_uid(cluster, service, address),
             name=service.metadata.name,
@@ -58,12 +69,12 @@ def memberships(
     pod: Pod, slices: Collection[EndpointSlice], services: Mapping[tuple[str, str], Service]
 ) -> Iterator[tuple[Service, list[pb.Port]]]:
     """The services without a selector that have the pod for an endpoint, with the ports that it serves for them."""
-    found: dict[str, tuple[Service, dict[int, pb.Port]]] = {}
+    found: dict[tuple[str, str], tuple[Service, dict[int, pb.Port]]] = {}
     for each in slices:
         service = services.get((each.metadata.namespace, each.metadata.labels.get(SERVICE_LABEL, "")))
         if service is None or not _counts(service) or not any(_is_pod(endpoint, pod) for endpoint in each.endpoints):
             continue
-        _, ports = found.setdefault(service.metadata.name, (service, {}))
+        _, ports = found.setdefault((service.metadata.namespace, service.metadata.name), (service, {}))
         ports |= _ports(service, each)
     for service, ports in found.values():
         yield service, [port for _, port in sorted(ports.items())]
@@ -81,8 +92,8 @@ def _addresses(service: Service, slices: Collection[EndpointSlice]) -> dict[str,
             if endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod":
                 continue
             # Kubernetes gives each family a slice of its own, and one address to each endpoint.
-            for address in filter(_is_address, endpoint.addresses[:1]):
-                known = found.setdefault(str(ipaddress.ip_address(address)), _Address())
+            for address in filter(None, map(canonical, endpoint.addresses[:1])):
+                known = found.setdefault(address, _Address())
                 known.ports |= ports
                 known.is_ready |= endpoint.conditions.ready
     return found
@@ -95,7 +106,7 @@ def _ports(service: Service, found: EndpointSlice) -> dict[int, pb.Port]:
         by_name[each.name].port: pb.Port(
             service_port=by_name[each.name].port,
             target_port=each.port,
-            app_protocol=app_protocol(by_name[each.name]),
+            app_protocol=protocol_of(by_name[each.name]),
         )
         for each in found.ports
         if each.protocol == "TCP" and each.port is not None and each.name in by_name
@@ -103,24 +114,14 @@ def _ports(service: Service, found: EndpointSlice) -> dict[int, pb.Port]:
 
 
 def _is_pod(endpoint: Endpoint, pod: Pod) -> bool:
-    """Whether the endpoint is this pod, and at one of its addresses: it may name a pod that was there before."""
+    """Whether the endpoint is this pod, and at one of its addresses: it may name a pod that was there before.
+
+    One that names nobody is whoever has its address. Of that pod it knows no more than that it takes connections.
+    """
     target = endpoint.target_ref
-    if (
-        target is None
-        or target.kind != "Pod"
-        or (target.namespace or pod.namespace, target.name)
-        != (
-            pod.namespace,
-            pod.name,
-        )
-    ):
-        return False
-    return any(address in pod.addresses for address in endpoint.addresses)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    if target is None:
+        is_meant = endpoint.conditions.ready and not pod.host_network
+    else:
+        name = (target.namespace or pod.namespace, target.name)
+        is_meant = target.kind == "Pod" and name == (pod.namespace, pod.name)
+    return is_meant and any(canonical(address) in pod.addresses for address in endpoint.addresses)

@@ -15,16 +15,18 @@ from prometheus_client import CollectorRegistry
 
 from agent import admin, kube, logs, wire
 from agent.apiserver.origin import Origin, opened
-from agent.controller import ca, registration, server, surroundings, webhook
+from agent.controller import registration, server, surroundings, webhook
 from agent.controller.addresses import Addresses
 from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import ClusterState
 from agent.controller.dashboard.pages import Pages
 from agent.controller.debug import Endpoints
 from agent.controller.discovery import Discovery
+from agent.controller.entries.statuses import EntryStatuses
+from agent.controller.in_force import InForce
 from agent.controller.settings import Settings
 from agent.controller.status import Statuses
-from agent.errors import WeftError
+from agent.errors import first_error
 from agent.metrics import ControllerMetrics
 
 logger = logging.getLogger(__name__)
@@ -41,8 +43,8 @@ def controller() -> None:
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    with _stop_signals() as stop, _first_error():
-        async with opened(settings.origin, surroundings.ONLY) as cluster:
+    with _stop_signals() as stop, first_error():
+        async with opened(settings.origin, surroundings.only(settings)) as cluster:
             around = await _unless(stop, surroundings.find(settings, cluster))
             if around is not None:
                 await _serve(settings, cluster, around, stop)
@@ -68,45 +70,58 @@ async def _serve(
 ) -> None:
     registry = CollectorRegistry()
     metrics = ControllerMetrics(registry)
-    metrics.root_expiry.set(around.authority.expires.timestamp())
-    discovery = Discovery(metrics)
-    state = ClusterState(settings.origin.state_directory)
+    _show_authority(metrics, around)
+    discovery = Discovery(metrics, settings.send_timeout)
+    state = ClusterState(settings.origin.state_directory, around.mesh)
     statuses = Statuses(cluster, state, server.utc_now)
     authorizations = Authorizations(state, discovery.publish)
-    addresses = Addresses(state, discovery.publish, cluster=settings.cluster, trust_domain=settings.trust_domain)
+    trust_domain = around.mesh.trust_domain
+    addresses = Addresses(state, discovery.publish, cluster=settings.cluster, trust_domain=trust_domain)
+    entry_statuses = EntryStatuses(cluster, state, addresses.shortfalls, server.utc_now)
     services = server.Services(
-        authority=around.authority,
+        in_force=around.in_force,
         state=state,
         discovery=discovery,
         callers=around.callers,
         trusted=settings.trusted_accounts,
-        trust_domain=settings.trust_domain,
+        trust_domain=trust_domain,
         default_ttl=settings.default_ttl,
         longest_ttl=settings.longest_ttl,
         metrics=metrics,
     )
-    credentials = server.ServerCertificate(around.authority).credentials()
-    endpoints = Endpoints(state, addresses, authorizations, discovery, metrics, registry)
-    pages = Pages(state, authorizations, discovery, endpoints.problems, settings.trust_domain)
+    credentials = server.ServerCertificate(around.in_force).credentials()
+    endpoints = Endpoints(state, addresses, authorizations, discovery, metrics, registry, around.problems)
+    pages = Pages(state, authorizations, discovery, endpoints.problems, trust_domain)
     routes = [*endpoints.routes(), *pages.routes()]
-    writers = (statuses.run, *around.writers)
+    to_write = statuses, entry_statuses
+    writers = (statuses.run, entry_statuses.run, *around.writers)
     async with (
         admin.serving(routes, host=None, port=wire.DEBUG_PORT, dropped=metrics.dropped_callers.inc),
-        server.serving(services, credentials, wire.DISCOVERY_PORT),
-        webhook.serving(webhook.Webhook(metrics), server.ServerCertificate(around.authority), wire.WEBHOOK_PORT),
+        server.serving(services, credentials, wire.DISCOVERY_PORT, settings.connection_age),
+        webhook.serving(webhook.Webhook(metrics), server.ServerCertificate(around.in_force), wire.WEBHOOK_PORT),
         asyncio.TaskGroup() as tasks,
     ):
         changes = cluster.watch(around.watched)
         endless = [
-            tasks.create_task(_follow(changes, state, authorizations, addresses, statuses, discovery)),
+            tasks.create_task(_follow(changes, state, authorizations, addresses, to_write, discovery)),
             tasks.create_task(around.leadership.run(lambda: _all(writers))),
-            tasks.create_task(_register(settings, around.authority)),
+            tasks.create_task(_register(settings, around.in_force)),
+            *(tasks.create_task(_done(work)) for work in around.followers),
         ]
         logger.info("controller started", extra={"cluster": settings.origin})
         await stop.wait()
         for task in endless:
             task.cancel()
         discovery.close()
+
+
+def _show_authority(metrics: ControllerMetrics, around: surroundings.Surroundings) -> None:
+    """As it is whenever somebody scrapes."""
+    found = around.in_force
+    metrics.root_expiry.set_function(lambda: found.authority.root.not_valid_after_utc.timestamp())
+    metrics.chain_expiry.set_function(lambda: found.authority.expires.timestamp())
+    metrics.trusted_roots.set_function(lambda: 1 + len(found.authority.other_roots))
+    metrics.authority_problems.set_function(lambda: len(around.problems()))
 
 
 async def _all(works: Collection[Callable[[], Awaitable[None]]]) -> None:
@@ -125,7 +140,7 @@ async def _follow(
     state: ClusterState,
     authorizations: Authorizations,
     addresses: Addresses,
-    statuses: Statuses,
+    statuses: tuple[Statuses, EntryStatuses],
     discovery: Discovery,
 ) -> None:
     """Take in every change of the cluster, for ever."""
@@ -134,33 +149,20 @@ async def _follow(
             touched = state.apply(change)
             authorizations.update(touched)
             addresses.update(touched)
-            statuses.update(touched.policies)
+            statuses[0].update(touched.policies)
+            statuses[1].update(touched.entries)
             if change.type is kube.ChangeType.SYNCED:
                 discovery.complete()
                 logger.info("cluster read", extra={"pods": len(state.candidates), "services": len(state.services)})
 
 
-async def _register(settings: Settings, authority: ca.Authority) -> None:
+async def _register(settings: Settings, in_force: InForce) -> None:
     """Beside a state directory: keep the webhook registered, for ever, if there is an API server for it."""
     if settings.kubeconfig is None or settings.origin.is_kubernetes:
         return
     async with opened(Origin(kubeconfig=settings.kubeconfig)) as cluster:
-        await registration.keep(cluster, registration.wanted(authority.root_pem, settings.webhook_failure_policy))
-
-
-@contextlib.contextmanager
-def _first_error() -> Iterator[None]:
-    """A task group wraps what ends it; the operator needs the reason itself."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        ours, others = group.split(WeftError)
-        if ours is None or others is not None:
-            raise
-        reason: BaseException = ours
-        while isinstance(reason, BaseExceptionGroup):  # groups within groups
-            reason = reason.exceptions[0]
-        raise reason from group
+        wanted = registration.wanted(in_force.authority.root_pem, settings.webhook_failure_policy)
+        await registration.keep(cluster, wanted)
 
 
 @contextlib.contextmanager

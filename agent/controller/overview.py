@@ -23,6 +23,7 @@ def policy_rows(
 
 
 def _rows(state: ClusterState, shortfalls_of: Callable[[Key], tuple[str, ...]]) -> Iterator[Json]:
+    root = state.mesh.root_namespace
     for key, policy in sorted(state.policies.items()):
         is_sent = policies.is_sent(policy)
         yield {
@@ -30,7 +31,7 @@ def _rows(state: ClusterState, shortfalls_of: Callable[[Key], tuple[str, ...]]) 
             "namespace": key[0],
             "name": key[1],
             "action": policy.spec.action,
-            "scope": _scope(policy, policies.is_listed(policy)),
+            "scope": _scope(policy, policies.is_listed(policy), root),
             "dry_run": policy.is_dry_run,
             "shortfalls": list(shortfalls_of(key)),
             "resource": "/".join(key) if is_sent else None,
@@ -41,17 +42,17 @@ def _rows(state: ClusterState, shortfalls_of: Callable[[Key], tuple[str, ...]]) 
             "namespace": key[0],
             "name": key[1],
             "action": peer.spec.mtls.mode,
-            "scope": _scope(peer, not peers.is_wide(peer)),
+            "scope": _scope(peer, not peers.is_wide(peer), root),
             "dry_run": False,
             "shortfalls": [],
             "resource": _resource_of(peer, state.is_strict_by_default(key[0])),
         }
 
 
-def _scope(policy: AuthorizationPolicy | PeerAuthentication, is_for_some: bool) -> str:
+def _scope(policy: AuthorizationPolicy | PeerAuthentication, is_for_some: bool, root_namespace: str) -> str:
     if is_for_some:
         return "workloads"
-    return "mesh" if policy.is_of_mesh else "namespace"
+    return "mesh" if policy.is_of_mesh(root_namespace) else "namespace"
 
 
 def _resource_of(peer: PeerAuthentication, is_strict: bool) -> str | None:

@@ -15,8 +15,8 @@ from google.protobuf.empty_pb2 import Empty
 
 from agent import wire
 from agent.api.security import Mode, PeerAuthentication
+from agent.controller.labels import Subject
 from agent.controller.policies import selects
-from agent.model import Pod
 from agent.proto import authorization_pb2 as pb
 
 STATIC_STRICT: Final = "istio_converted_static_strict"
@@ -45,26 +45,27 @@ def is_wide(peer: PeerAuthentication) -> bool:
     return not peer.spec.selector.match_labels
 
 
-def is_strict_by_default(wide: Iterable[PeerAuthentication]) -> bool:
+def is_strict_by_default(wide: Iterable[PeerAuthentication], root_namespace: str = wire.SYSTEM_NAMESPACE) -> bool:
     """What holds in a namespace for workloads without a say; `wide` are those of the namespace and the mesh."""
     oldest_first = sorted(filter(is_wide, wide), key=lambda peer: peer.age)
-    of_mesh = next((peer for peer in oldest_first if peer.is_of_mesh), None)
-    of_namespace = next((peer for peer in oldest_first if not peer.is_of_mesh), None)
+    of_mesh = next((peer for peer in oldest_first if peer.is_of_mesh(root_namespace)), None)
+    of_namespace = next((peer for peer in oldest_first if not peer.is_of_mesh(root_namespace)), None)
     is_strict = False
     for peer in (of_mesh, of_namespace):
         is_strict = _is_strict(peer.spec.mtls.mode, is_strict) if peer is not None else is_strict
     return is_strict
 
 
-def governing(pod: Pod, peers: Iterable[PeerAuthentication]) -> PeerAuthentication | None:
+def governing(pod: Subject, peers: Iterable[PeerAuthentication]) -> PeerAuthentication | None:
     """The object that speaks for this pod in particular."""
     mine = [peer for peer in peers if not is_wide(peer) and governs(peer, pod)]
     return min(mine, key=lambda peer: peer.age, default=None)
 
 
-def governs(peer: PeerAuthentication, pod: Pod) -> bool:
+def governs(peer: PeerAuthentication, pod: Subject, root_namespace: str = wire.SYSTEM_NAMESPACE) -> bool:
     """Whether the pod is in its scope. A selector reaches no further than its namespace, the root's neither."""
-    return selects(peer.spec.selector, peer.metadata.namespace, peer.is_of_mesh and is_wide(peer), pod)
+    is_everywhere = peer.is_of_mesh(root_namespace) and is_wide(peer)
+    return selects(peer.spec.selector, peer.metadata.namespace, is_everywhere, pod)
 
 
 def listed(own: PeerAuthentication | None, is_strict: bool) -> str | None:

@@ -19,8 +19,9 @@ from google.protobuf.empty_pb2 import Empty
 
 from agent.api import security
 from agent.api.selectors import WorkloadSelector
-from agent.model import Pod
+from agent.controller.labels import Subject
 from agent.proto import authorization_pb2 as pb
+from agent.wire import SYSTEM_NAMESPACE
 
 _L7_OF_SOURCE: Final = {
     "request_principals": "requestPrincipals",
@@ -54,8 +55,8 @@ def is_listed(policy: security.AuthorizationPolicy) -> bool:
     return bool(policy.spec.selector.match_labels or policy.spec.targets)
 
 
-def selects(labels: WorkloadSelector, namespace: str, is_of_mesh: bool, pod: Pod) -> bool:
-    """Whether a selector in a namespace means the pod; one of the root namespace reaches every namespace."""
+def selects(labels: WorkloadSelector, namespace: str, is_of_mesh: bool, pod: Subject) -> bool:
+    """Whether a selector in a namespace means a workload; one of the root namespace reaches all namespaces."""
     return (is_of_mesh or pod.namespace == namespace) and labels.match_labels.items() <= pod.labels.items()
 
 
@@ -74,13 +75,13 @@ def is_sent(policy: security.AuthorizationPolicy) -> bool:
     return not (spec.action == "CUSTOM" and policy.fails_open)
 
 
-def convert(policy: security.AuthorizationPolicy) -> Outcome:
-    """The policy as node proxies get it, and what it falls short of."""
+def convert(policy: security.AuthorizationPolicy, root_namespace: str = SYSTEM_NAMESPACE) -> Outcome:
+    """The policy as node proxies get it, and what it falls short of, which the root namespace does not change."""
     spec = policy.spec
     if spec.action == "AUDIT":
         return Outcome(None, ("spec.action: AUDIT is not carried out by node proxies",))
     if reasons := _needs_waypoint(spec):
-        return _without_waypoint(policy, reasons)
+        return _without_waypoint(policy, reasons, root_namespace)
     rules: list[pb.Rule] = []
     shortfalls: list[str] = []
     for number, rule in enumerate(spec.rules):
@@ -93,7 +94,7 @@ def convert(policy: security.AuthorizationPolicy) -> Outcome:
             then = _consequence(policy, rules[-1] if is_kept else None)
             shortfalls.append(f"spec.rules[{number}]: {', '.join(unsupported)}: only a waypoint can tell, so {then}")
     action = pb.DENY if spec.action == "DENY" else pb.ALLOW
-    return Outcome(_authorization(policy, action, rules), tuple(shortfalls))
+    return Outcome(_authorization(policy, action, rules, root_namespace), tuple(shortfalls))
 
 
 def _needs_waypoint(spec: security.AuthorizationPolicySpec) -> list[str]:
@@ -101,10 +102,10 @@ def _needs_waypoint(spec: security.AuthorizationPolicySpec) -> list[str]:
     return reasons or ([f"spec.action: {spec.action}"] if spec.action == "CUSTOM" else [])
 
 
-def _without_waypoint(policy: security.AuthorizationPolicy, reasons: Iterable[str]) -> Outcome:
+def _without_waypoint(policy: security.AuthorizationPolicy, reasons: Iterable[str], root_namespace: str) -> Outcome:
     asked = f"{', '.join(reasons)}: only a waypoint can enforce it, so "
     if is_sent(policy):
-        denied = _authorization(policy, pb.DENY, [pb.Rule()])
+        denied = _authorization(policy, pb.DENY, [pb.Rule()], root_namespace)
         return Outcome(denied, (f"{asked}every connection to its targets is denied",))
     if policy.fails_open:
         return Outcome(None, (f"{asked}it has no effect, {_OPTED_OUT}",))
@@ -126,10 +127,10 @@ def _consequence(policy: security.AuthorizationPolicy, kept: pb.Rule | None) -> 
 
 
 def _authorization(
-    policy: security.AuthorizationPolicy, action: pb.Action.ValueType, rules: Sequence[pb.Rule]
+    policy: security.AuthorizationPolicy, action: pb.Action.ValueType, rules: Sequence[pb.Rule], root_namespace: str
 ) -> pb.Authorization:
     metadata = policy.metadata
-    unlisted = pb.GLOBAL if policy.is_of_mesh else pb.NAMESPACE
+    unlisted = pb.GLOBAL if policy.is_of_mesh(root_namespace) else pb.NAMESPACE
     return pb.Authorization(
         name=metadata.name,
         namespace=metadata.namespace,

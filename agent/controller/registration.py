@@ -1,7 +1,8 @@
 """The webhook's registration with an API server: made, and put right again whenever somebody changes it.
 
 It has a name of its own, so that another mesh's webhook, and the other way round, stays as it is. It stays behind when
-the controller ends: with the failure policy Fail nothing unchecked is stored until a controller is back.
+the controller ends: with the failure policy Fail nothing unchecked is stored until a controller is back. In the cluster
+that the controller runs in it belongs to the mesh's namespace, and goes with it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ KIND: Final = kube.Kind(
     is_namespaced=False,
 )
 _SERVICE: Final = "istiod"  # the controller's, by the name that every Istio part looks for
+SERVICE_PORT: Final = 443
 _FIRST_DELAY_SECONDS: Final = 0.5
 _MOST_DELAY_SECONDS: Final = 60.0
 
@@ -40,7 +42,7 @@ def wanted(root_pem: str, failure_policy: FailurePolicy) -> kube.Object:
         "namespace": wire.SYSTEM_NAMESPACE,
         "name": _SERVICE,
         "path": admission.PATH,
-        "port": wire.WEBHOOK_PORT,
+        "port": SERVICE_PORT,
     }
     client = {"service": service, "caBundle": base64.b64encode(root_pem.encode()).decode()}
     return admission.configuration(NAME, client, failure_policy)
@@ -48,12 +50,21 @@ def wanted(root_pem: str, failure_policy: FailurePolicy) -> kube.Object:
 
 def change(stored: Mapping[str, Any], wanted: kube.Object) -> kube.Object | None:
     """The merge patch that makes the stored registration the wanted one, None if it is."""
-    return None if stored.get("webhooks") == wanted["webhooks"] else {"webhooks": wanted["webhooks"]}
+    patch: kube.Object = {}
+    if stored.get("webhooks") != wanted["webhooks"]:
+        patch["webhooks"] = wanted["webhooks"]
+    owners = wanted["metadata"].get("ownerReferences")
+    if owners and stored["metadata"].get("ownerReferences") != owners:
+        patch["metadata"] = {"ownerReferences": owners}
+    return patch or None
 
 
-async def keep(cluster: kube.Cluster, wanted: kube.Object, sleep: Sleep = asyncio.sleep) -> None:
+async def keep(
+    cluster: kube.Cluster, wanted: kube.Object, sleep: Sleep = asyncio.sleep, *, is_owned: bool = False
+) -> None:
     """Keep the registration as it is wanted, for ever. Begin once the webhook answers.
 
+    is_owned: it ends with the mesh's namespace, which is in the same cluster.
     What cannot be written is logged, and tried again at growing intervals.
     """
     stored: kube.Object | None = None
@@ -67,14 +78,16 @@ async def keep(cluster: kube.Cluster, wanted: kube.Object, sleep: Sleep = asynci
             else:
                 stored = None if event.type is kube.ChangeType.DELETED else event.object
             if is_synced:
-                await _bring_about(cluster, stored, wanted, sleep)
+                await _bring_about(cluster, stored, wanted, sleep, is_owned)
 
 
-async def _bring_about(cluster: kube.Cluster, stored: kube.Object | None, wanted: kube.Object, sleep: Sleep) -> None:
+async def _bring_about(
+    cluster: kube.Cluster, stored: kube.Object | None, wanted: kube.Object, sleep: Sleep, is_owned: bool
+) -> None:
     told = ""
     for pause in delays(_FIRST_DELAY_SECONDS, _MOST_DELAY_SECONDS):
         try:
-            if await _write(cluster, stored, wanted):
+            if await _write(cluster, stored, await _owned(cluster, wanted) if is_owned else wanted):
                 logger.info("registered the webhook", extra={"name_of_registration": wanted["metadata"]["name"]})
             return
         except (ConflictError, NotFoundError):
@@ -84,6 +97,13 @@ async def _bring_about(cluster: kube.Cluster, stored: kube.Object | None, wanted
                 logger.error("the webhook cannot be registered", extra={"reason": exc})
             told = str(exc)
         await sleep(pause)
+
+
+async def _owned(cluster: kube.Cluster, wanted: kube.Object) -> kube.Object:
+    namespace = await cluster.get(kube.NAMESPACE, "", wire.SYSTEM_NAMESPACE)
+    named = {"name": wire.SYSTEM_NAMESPACE, "uid": namespace["metadata"]["uid"]}
+    owner = {"apiVersion": kube.NAMESPACE.api_version, "kind": kube.NAMESPACE.name, **named}
+    return {**wanted, "metadata": {**wanted["metadata"], "ownerReferences": [owner]}}
 
 
 async def _write(cluster: kube.Cluster, stored: kube.Object | None, wanted: kube.Object) -> bool:

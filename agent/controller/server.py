@@ -19,14 +19,10 @@ from agent import wire
 from agent.controller import auth, ca
 from agent.controller.cluster import ClusterState
 from agent.controller.discovery import Discovery
-from agent.errors import (
-    ForbiddenError,
-    InvalidObjectError,
-    ProtocolError,
-    UnauthenticatedError,
-    UnavailableError,
-    WeftError,
-)
+from agent.controller.in_force import InForce
+from agent.controller.issuance import Issuance, asked, who
+from agent.controller.refusals import OUTCOMES, Refusals, code_of
+from agent.errors import UnavailableError, WeftError
 from agent.metrics import ControllerMetrics
 from agent.proto import ca_pb2
 
@@ -39,6 +35,7 @@ HOSTS: Final = tuple(
     for suffix in ("", ".svc", f".svc.{wire.DEFAULT_CLUSTER_DOMAIN}")
 )
 SERVER_CERTIFICATE_TTL: Final = timedelta(hours=24)
+_RETRY: Final = timedelta(minutes=1)
 _STOP_SECONDS: Final = 1.0
 
 _OPTIONS: Final = (
@@ -52,16 +49,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # node proxies ping every 10 to 30 s
     ("grpc.max_connection_idle_ms", 60_000),  # nobody has a reason to stay without a call
-    # Proxies come back with a fresh token, so a withdrawn one is of no use for longer than this.
-    ("grpc.max_connection_age_ms", 30 * 60_000),
-    ("grpc.max_connection_age_grace_ms", 10_000),
-)
-_CODES: Final = (
-    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
-    (ForbiddenError, grpc.StatusCode.PERMISSION_DENIED),
-    (InvalidObjectError, grpc.StatusCode.INVALID_ARGUMENT),
-    (ProtocolError, grpc.StatusCode.INVALID_ARGUMENT),
-    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    ("grpc.max_connection_age_grace_ms", 3_000),  # for certificates that are being signed; streams go on in it
 )
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -73,28 +61,37 @@ def utc_now() -> datetime:
 
 
 class ServerCertificate:
-    """The server's own certificate, replaced at half of its life while connections go on.
+    """The server's own certificate, replaced at half of its life while connections go on, and with its authority.
 
     gRPC asks for it at each handshake, from threads of its own. Each port has one of its own.
     """
 
-    def __init__(
-        self, authority: ca.Authority, ttl: timedelta = SERVER_CERTIFICATE_TTL, clock: Clock = utc_now
-    ) -> None:
-        self._authority = authority
+    def __init__(self, in_force: InForce, ttl: timedelta = SERVER_CERTIFICATE_TTL, clock: Clock = utc_now) -> None:
+        self.in_force = in_force
         self._ttl = ttl
         self._clock = clock
         self._turn = threading.Lock()
         self._renew_at = datetime.min.replace(tzinfo=UTC)
+        self._issued_by: ca.Authority | None = None
 
     def issue_if_due(self) -> tuple[str, str] | None:
-        """Key and chain, both PEM, when it is time for new ones, else None."""
+        """Key and chain, both PEM, when it is time for new ones, else None.
+
+        Raises UnavailableError when there is none at all yet, and the authority has expired.
+        """
         with self._turn:
-            now = self._clock()
-            if now < self._renew_at:
+            now, authority = self._clock(), self.in_force.authority
+            if now < self._renew_at and authority == self._issued_by:
                 return None
-            key, chain = self._authority.issue_server(HOSTS, self._ttl, now)
-            self._renew_at = now + self._ttl / 2
+            try:
+                key, chain = authority.issue_server(HOSTS, self._ttl, now)
+            except UnavailableError as exc:
+                if self._issued_by is None:
+                    raise
+                logger.error("the server keeps its certificate", extra={"reason": exc})
+                self._issued_by, self._renew_at = authority, now + _RETRY
+                return None
+            self._issued_by, self._renew_at = authority, now + self._ttl / 2
         logger.info("issued the server's own certificate", extra={"expires": now + self._ttl})
         return key, chain
 
@@ -118,7 +115,7 @@ class Services:
     def __init__(
         self,
         *,
-        authority: ca.Authority,
+        in_force: InForce,
         state: ClusterState,
         discovery: Discovery,
         callers: auth.Authenticator,
@@ -128,83 +125,48 @@ class Services:
         longest_ttl: timedelta,
         metrics: ControllerMetrics,
     ) -> None:
-        self._authority = authority
-        self._state = state
+        self._issuance = Issuance(
+            in_force, state, trusted, trust_domain, default_ttl, longest_ttl, metrics, clock=utc_now
+        )
         self._discovery = discovery
         self._callers = callers
         self._trusted = trusted
-        self._trust_domain = trust_domain
-        self._default_ttl = default_ttl
-        self._longest_ttl = longest_ttl
         self._metrics = metrics
+        self._refusals = Refusals(metrics)
 
     async def create_certificate(
         self, request: ca_pb2.IstioCertificateRequest, context: Context
     ) -> ca_pb2.IstioCertificateResponse:
+        caller = None
         try:
-            chain = self._certify(request, await self._caller(context))
+            caller = await self._caller(context)
+            chain = self._issuance.certify(request, caller)
         except WeftError as exc:
-            await self._abort(context, exc)
+            self._metrics.certificate_requests.labels(outcome=OUTCOMES[code_of(exc)]).inc()
+            await self._abort(context, exc, "certificate", caller, identity=asked(request))
+        self._metrics.certificate_requests.labels(outcome="issued").inc()
         return ca_pb2.IstioCertificateResponse(cert_chain=chain)
 
     async def stream_resources(
         self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], context: Context
     ) -> None:
+        caller = None
         try:
             caller = await self._caller(context)
             auth.require_node_proxy(caller, self._trusted)
             await self._discovery.serve(caller, requests, context.write, context.peer())
         except WeftError as exc:
-            await self._abort(context, exc)
+            await self._abort(context, exc, "discovery", caller)
 
     async def _caller(self, context: Context) -> auth.Caller:
         return await self._callers.caller(auth.bearer_token(context.invocation_metadata() or ()))
 
-    def _certify(self, request: ca_pb2.IstioCertificateRequest, caller: auth.Caller) -> tuple[str, ...]:
-        self._metrics.csrs.inc()
-        if not self._state.is_synced:  # "no such pod" would be a lie, and final
-            raise UnavailableError("the cluster has not been read yet; try again")
-        identity = auth.granted_identity(
-            caller,
-            _impersonated(request),
-            trusted=self._trusted,
-            live_pods=self._state.live_pods_on(caller.node),
-            trust_domain=self._trust_domain,
-        )
-        chain = self._authority.sign_workload(
-            ca.parse_request(request.csr), identity, self._ttl(request.validity_duration), utc_now()
-        )
-        self._metrics.certificates.inc()
-        logger.info("issued a certificate", extra={"identity": identity, "caller": caller.account, "node": caller.node})
-        return chain
-
-    def _ttl(self, asked_seconds: int) -> timedelta:
-        # Compared as a number first: a timedelta cannot hold every int64.
-        if asked_seconds <= 0:
-            return min(self._default_ttl, self._longest_ttl)
-        return timedelta(seconds=min(asked_seconds, self._longest_ttl.total_seconds()))
-
-    async def _abort(self, context: Context, error: WeftError) -> NoReturn:
-        code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-        match error:
-            case UnauthenticatedError():
-                self._metrics.authentication_failures.inc()
-            case ForbiddenError():
-                self._metrics.forbidden.inc()
-            case InvalidObjectError():
-                self._metrics.csr_errors.inc()
-        logger.warning("refused a call", extra={"code": code.name, "peer": context.peer(), "reason": error})
-        await context.abort(code, str(error))
-
-
-def _impersonated(request: ca_pb2.IstioCertificateRequest) -> str:
-    fields = request.metadata.fields
-    if "ImpersonatedIdentity" not in fields:
-        return ""
-    asked = fields["ImpersonatedIdentity"].string_value
-    if not asked:
-        raise InvalidObjectError("metadata ImpersonatedIdentity: accepted is a SPIFFE ID")
-    return asked
+    async def _abort(
+        self, context: Context, error: WeftError, call: str, caller: auth.Caller | None, **facts: str
+    ) -> NoReturn:
+        known = who(caller) if caller is not None else {}
+        self._refusals.note(call, error, peer=str(context.peer()), **known, **facts)
+        await context.abort(code_of(error), str(error))
 
 
 def _handlers(services: Services) -> tuple[grpc.GenericRpcHandler[object, object], ...]:
@@ -226,9 +188,16 @@ def _handlers(services: Services) -> tuple[grpc.GenericRpcHandler[object, object
 
 
 @contextlib.asynccontextmanager
-async def serving(services: Services, credentials: grpc.ServerCredentials, port: int) -> AsyncIterator[None]:
-    """Answer calls while the block runs. Raises UnavailableError when the port is taken."""
-    server = grpc.aio.server(options=_OPTIONS)
+async def serving(
+    services: Services, credentials: grpc.ServerCredentials, port: int, connection_age: timedelta
+) -> AsyncIterator[None]:
+    """Answer calls while the block runs. Raises UnavailableError when the port is taken.
+
+    connection_age: when a connection is ended, a tenth sooner or later, as gRPC does it. Proxies come back with a fresh
+    token, so a withdrawn one is of no use for longer.
+    """
+    age = ("grpc.max_connection_age_ms", int(connection_age.total_seconds() * 1000))
+    server = grpc.aio.server(options=(*_OPTIONS, age))
     server.add_generic_rpc_handlers(_handlers(services))
     try:
         server.add_secure_port(f"[::]:{port}", credentials)

@@ -14,6 +14,7 @@ from agent.controller.registration import FAILURE_POLICIES, FailurePolicy
 from agent.errors import ConfigError
 
 _OF_THE_CLUSTER = "required with a state directory; on a cluster: {}"
+_GRACE = "CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE"
 _A_LIFETIME = "a duration from `1s` to `87600h`"
 
 
@@ -47,7 +48,23 @@ class Settings:
         ),
     ]
     trust_domain: Annotated[
-        str, Variable("TRUST_DOMAIN", "Trust domain of every identity.", config.A_NAME, wire.DEFAULT_TRUST_DOMAIN)
+        str,
+        Variable(
+            "TRUST_DOMAIN",
+            "Trust domain of every identity, unless the mesh's ConfigMap says one.",
+            config.A_NAME,
+            wire.DEFAULT_TRUST_DOMAIN,
+        ),
+    ]
+    revision: Annotated[
+        str,
+        Variable(
+            "REVISION",
+            "This mesh, among several in one cluster: policies that the label `istio.io/rev` gives to another are not "
+            "looked at. The node agents' must be the same.",
+            config.A_NAME,
+            wire.DEFAULT_REVISION,
+        ),
     ]
     cluster: Annotated[
         str, Variable("CLUSTER_ID", "The cluster's name in workloads' uids.", config.A_NAME, wire.DEFAULT_CLUSTER)
@@ -71,6 +88,53 @@ class Settings:
     longest_ttl: Annotated[
         timedelta,
         Variable("MAX_WORKLOAD_CERT_TTL", "The longest life that a request gets.", _A_LIFETIME, default="2160h"),
+    ]
+    root_overlap: Annotated[
+        timedelta,
+        Variable(
+            "WEFT_ROOT_OVERLAP",
+            "On a cluster: how long a new root is trusted before anything is signed with it. By then every proxy must "
+            "have renewed its certificates, which one of another make does at half of their life.",
+            _A_LIFETIME,
+            default="24h",
+        ),
+    ]
+    own_root_lifetime: Annotated[
+        timedelta,
+        Variable(
+            "CITADEL_SELF_SIGNED_CA_CERT_TTL",
+            "On a cluster: life of a root that controllers make.",
+            _A_LIFETIME,
+            default="87600h",
+        ),
+    ]
+    own_root_grace_percent: Annotated[
+        int,
+        Variable(
+            _GRACE,
+            "How much of its life, in percent, is left when they make the next one.",
+            "1 to 90",
+            default="20",
+        ),
+    ]
+    connection_age: Annotated[
+        timedelta,
+        Variable(
+            "WEFT_MAX_CONNECTION_AGE",
+            "When a proxy's connection is ended, a tenth sooner or later, so that it shows a fresh token and finds "
+            "controllers that are new.",
+            _A_LIFETIME,
+            default="30m",
+        ),
+    ]
+    send_timeout: Annotated[
+        timedelta,
+        Variable(
+            "PILOT_XDS_SEND_TIMEOUT",
+            "How long a proxy may take to read a response; then its stream is ended, and it begins anew.",
+            _A_LIFETIME,
+            default="60s",
+        ),
     ]
     # Not KUBECONFIG: a person's shell has that, and a lab's controller would register itself with their cluster.
     kubeconfig: Annotated[
@@ -103,10 +167,16 @@ class Settings:
             ca_directory=_beside(origin, environment, "WEFT_CA_DIRECTORY"),
             token_keys=_beside(origin, environment, "WEFT_TOKEN_JWKS"),
             trust_domain=environment.get("TRUST_DOMAIN") or wire.DEFAULT_TRUST_DOMAIN,
+            revision=environment.get("REVISION") or wire.DEFAULT_REVISION,
             cluster=environment.get("CLUSTER_ID") or wire.DEFAULT_CLUSTER,
             trusted_accounts=_accounts(environment),
             default_ttl=_lifetime(environment, "DEFAULT_WORKLOAD_CERT_TTL", "24h"),
             longest_ttl=_lifetime(environment, "MAX_WORKLOAD_CERT_TTL", "2160h"),
+            root_overlap=_lifetime(environment, "WEFT_ROOT_OVERLAP", "24h"),
+            own_root_lifetime=_lifetime(environment, "CITADEL_SELF_SIGNED_CA_CERT_TTL", "87600h"),
+            own_root_grace_percent=config.integer(environment, _GRACE, 20, least=1, most=90),
+            connection_age=_lifetime(environment, "WEFT_MAX_CONNECTION_AGE", "30m"),
+            send_timeout=_lifetime(environment, "PILOT_XDS_SEND_TIMEOUT", "60s"),
             kubeconfig=Path(environment["WEFT_KUBECONFIG"]) if environment.get("WEFT_KUBECONFIG") else None,
             webhook_failure_policy=config.choice(environment, "WEFT_WEBHOOK_FAILURE_POLICY", "Fail", FAILURE_POLICIES),
             log_format=config.choice(environment, "LOG_FORMAT", "plain", logs.FORMATS),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.api.cluster_network import EndpointSlice
+from agent.controller.entries.terms import canonical
+from agent.controller.touched import Key
 
 SERVICE_LABEL: Final = "kubernetes.io/service-name"  # says whose a slice is
-
-Key = tuple[str, str]  # namespace and name
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,13 @@ class Concerned:
 
     def __or__(self, other: Concerned) -> Concerned:
         return Concerned(self.services | other.services, self.pods | other.pods)
+
+
+def plain_addresses(slices: Iterable[EndpointSlice]) -> set[str]:
+    """Addresses of endpoints of which nothing else is said, such as which pod is there."""
+    endpoints = (endpoint for each in slices if each.address_type != "FQDN" for endpoint in each.endpoints)
+    texts = (address for each in endpoints if each.target_ref is None for address in each.addresses[:1])
+    return {address for text in texts if (address := canonical(text)) is not None}
 
 
 class Slices:

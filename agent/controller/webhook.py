@@ -85,7 +85,9 @@ async def serving(
 
 async def _renew(context: ssl.SSLContext, certificate: ServerCertificate, look_seconds: float) -> None:
     while True:
-        await asyncio.sleep(look_seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(look_seconds):
+                await certificate.in_force.replaced()
         take(context, certificate)
 
 

@@ -25,11 +25,11 @@ from agent.controller.abilities import understands_dry_run
 from agent.controller.auth import Caller
 from agent.controller.resources import Catalogue, Resource, was_wide
 from agent.controller.subscription import WILDCARD, Subscription, Waits
-from agent.errors import ProtocolError
+from agent.errors import ProtocolError, WeftError
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE
 
 TYPES: Final = (AUTHORIZATION_TYPE, ADDRESS_TYPE)  # in the order in which they are sent
-_SHOWN_CHARACTERS: Final = 500  # of a proxy's words about itself
+SHOWN_CHARACTERS: Final = 500  # of a proxy's words about itself
 
 
 class Session:
@@ -42,9 +42,10 @@ class Session:
         self.id = ""  # what the proxy calls itself: for people only
         self.subscriptions: dict[str, Subscription] = {}
         self.wake = asyncio.Event()
-        self.fault: ProtocolError | None = None  # why the stream ends, if the proxy is at fault
+        self.fault: WeftError | None = None  # why the stream ends, if the proxy is at fault
         self.is_closed = False
         self.changed_at: float | None = None  # monotonic time of the oldest change not yet written
+        self.awaited_since: dict[str, float] = {}  # by type, monotonic time of the first response without an answer
         self._catalogues = catalogues
         self._responses = 0
         self._takes_dry_runs = False
@@ -55,7 +56,7 @@ class Session:
         if catalogue is None:
             raise ProtocolError(f"type {request.type_url!r} is not served; accepted are {', '.join(self._catalogues)}")
         if request.HasField("node"):
-            self.id = self.id or request.node.id[:_SHOWN_CHARACTERS]
+            self.id = self.id or request.node.id[:SHOWN_CHARACTERS]
             self._takes_dry_runs = understands_dry_run(request.node.metadata)
         found = self.subscriptions.get(request.type_url)
         if found is None:
@@ -98,7 +99,16 @@ class Session:
                 return answer
         return None
 
-    def close(self, fault: ProtocolError | None = None) -> None:
+    def answered(self, request: discovery_pb2.DeltaDiscoveryRequest, now: float) -> None:
+        """Note an ACK or a NACK that was received. After one of an older response the wait begins anew."""
+        if not request.response_nonce:
+            return
+        if self.subscriptions[request.type_url].nonce_sent == request.response_nonce:
+            self.awaited_since.pop(request.type_url, None)
+        else:
+            self.awaited_since[request.type_url] = now
+
+    def close(self, fault: WeftError | None = None) -> None:
         """End the stream at the next opportunity."""
         self.is_closed = True
         self.fault = fault
@@ -162,7 +172,7 @@ class Session:
             found.confirm(request.response_nonce)
             return
         found.rejections += 1
-        found.last_rejection = request.error_detail.message[:_SHOWN_CHARACTERS]
+        found.last_rejection = request.error_detail.message[:SHOWN_CHARACTERS]
 
     def _encode(self, found: Subscription, changed: list[Resource], removed: list[str]) -> bytes:
         self._responses += 1

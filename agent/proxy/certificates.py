@@ -1,7 +1,8 @@
 """Certificates of the identities of this node's pods: when to ask for one, and what to accept.
 
 A private key is made here, goes to the engine and nowhere else. A certificate is renewed in
-the middle of the life it has left; while the authority does not answer, the one in force stays.
+the middle of the life it has left, or when the mesh's roots change (roots.py); while the
+authority does not answer, the one in force stays.
 The engine says whose certificates are wanted; pods.py names an identity before its pod is
 added, so that the pod can be served from its first connection.
 """
@@ -162,6 +163,7 @@ class _Kept:
         self.certificate: Certificate | None = None
         self.error = ""
         self.tried = asyncio.Event()
+        self.is_due = asyncio.Event()  # somebody wants it renewed before its time
 
 
 class Certificates:
@@ -205,6 +207,11 @@ class Certificates:
     def refresh(self) -> None:
         """Look again at what the engine wants."""
         self._changed.set()
+
+    def renew(self) -> None:
+        """Ask for all of them anew; those in force stay until the new ones are there."""
+        for kept in self._kept.values():
+            kept.is_due.set()
 
     @contextlib.asynccontextmanager
     async def prepared(self, identity: str) -> AsyncIterator[None]:
@@ -259,7 +266,7 @@ class Certificates:
                     kept.certificate = await self._obtain(identity)
             except WeftError as exc:
                 self._failed(kept, identity, exc)
-                await self._sleep(retry_delay(kept.certificate, self._now(), next(pause)))
+                await self._rest(kept, retry_delay(kept.certificate, self._now(), next(pause)))
                 continue
             kept.error = ""
             kept.tried.set()
@@ -268,7 +275,17 @@ class Certificates:
             logger.info(
                 "certificate is in force", extra={"identity": identity, "not_after": kept.certificate.not_after}
             )
-            await self._sleep(renewal_delay(kept.certificate, self._now(), self._factor()))
+            await self._rest(kept, renewal_delay(kept.certificate, self._now(), self._factor()))
+
+    async def _rest(self, kept: _Kept, seconds: float) -> None:
+        """Until it is time again, or somebody says that it is."""
+        works = [asyncio.ensure_future(each) for each in (self._sleep(seconds), kept.is_due.wait())]
+        try:
+            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in works:
+                each.cancel()
+        kept.is_due.clear()
 
     async def _obtain(self, identity: str) -> Certificate:
         key = ec.generate_private_key(ec.SECP256R1())

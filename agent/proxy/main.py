@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -18,8 +19,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from agent import admin, logs
 from agent._engine import Engine
+from agent.errors import KernelError
 from agent.handover import ProxyEnd
 from agent.metrics import CertificateCollector, ProxyMetrics, TrafficCollector
+from agent.proxy import roots
 from agent.proxy.authority import GrpcAuthority
 from agent.proxy.backoff import supervise
 from agent.proxy.certificates import Certificates
@@ -31,7 +34,7 @@ from agent.proxy.readiness import DISCOVERY, HANDOVER, Readiness
 from agent.proxy.report import Report
 from agent.proxy.saved import SavedState
 from agent.proxy.settings import Settings
-from agent.wire import ADMIN_PORT, METRICS_PORT, READINESS_PORT
+from agent.wire import ADMIN_PORT, MARK_UPSTREAM, METRICS_PORT, READINESS_PORT
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ def proxy() -> None:
     """Carry the traffic of this node's enrolled pods."""
     settings = Settings.parse(os.environ, cores=os.cpu_count() or 1, descriptors=_allow_many_descriptors())
     logs.set_up(settings.log_format, settings.log_level)
+    _check_marks()
     asyncio.run(_run(settings))
 
 
@@ -82,6 +86,7 @@ async def _serve(settings: Settings, engine: Engine, stop: asyncio.Event) -> Non
         trust_domain=settings.trust_domain,
         drain_seconds=settings.drain_seconds,
     )
+    follow_roots = functools.partial(roots.follow, settings.authority.root, certificates.renew)
     pages = Admin(engine, certificates.statuses, settings, version, stop.set)
     report = Report(engine, discovery, certificates.statuses, readiness, version, time.time())
     answering = functools.partial(admin.serving, dropped=metrics.dropped_callers.inc)
@@ -95,6 +100,7 @@ async def _serve(settings: Settings, engine: Engine, stop: asyncio.Event) -> Non
         followers = [
             tasks.create_task(supervise("discovery", discovery.run, asyncio.sleep)),
             tasks.create_task(supervise("certificates", certificates.run, asyncio.sleep)),
+            tasks.create_task(supervise("roots", follow_roots, asyncio.sleep)),
         ]
         handover = tasks.create_task(supervise("pod hand-over", pods.run, asyncio.sleep))
         await stop.wait()
@@ -122,6 +128,15 @@ def _engine(settings: Settings) -> Iterator[Engine]:
         yield engine
     finally:
         engine.close()
+
+
+def _check_marks() -> None:
+    """KernelError unless it may mark its connections: without the mark every one of them would be refused."""
+    with socket.socket() as unconnected:
+        try:
+            unconnected.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK_UPSTREAM)
+        except PermissionError as exc:
+            raise KernelError("connections cannot be marked: not permitted; is CAP_NET_ADMIN missing?") from exc
 
 
 def _allow_many_descriptors() -> int:

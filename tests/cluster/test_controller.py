@@ -15,7 +15,8 @@ from agent.controller import registration
 from agent.kube import StateDirectory
 from tests.support.cluster import ControlPlane, KubectlError
 from tests.support.cluster_program import own_address
-from tests.support.webhook import Port, istiod
+from tests.support.relay import Place, relay
+from tests.support.webhook import istiod
 
 CRDS = Path(__file__).parents[2] / "daemonset/crds"
 PATIENCE_SECONDS = 30.0
@@ -60,7 +61,8 @@ def test_it_registers_its_webhook_and_refuses_a_mistake(
         "--timeout=30s",
         f"--filename={CRDS}/authorizationpolicies.security.istio.io.yaml",
     )
-    with istiod(plane, Port(own_address(), wire.WEBHOOK_PORT)):
+    asked, answering = Place(own_address(), registration.SERVICE_PORT), Place("127.0.0.1", wire.WEBHOOK_PORT)
+    with relay(asked, answering), istiod(plane, asked.address):
         deadline = time.monotonic() + PATIENCE_SECONDS
         while "denied the request: AuthorizationPolicy default/web" not in (said := refusal(plane)):
             assert controller.poll() is None, (tmp_path / "log").read_text()

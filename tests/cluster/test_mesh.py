@@ -14,7 +14,6 @@ import grpc
 import pytest
 from cryptography import x509
 
-from tests.support.authorities import MIDDLE, ROOT, SIGNER, pem, plugged_in
 from tests.support.cluster import ControlPlane
 from tests.support.cluster_mesh import (
     SYSTEM,
@@ -269,21 +268,6 @@ async def test_a_controller_that_loses_the_lease_writes_no_more_until_it_has_it_
     assert "status" not in get(plane, *policy)
     await eventually("it has a status", lambda: get(plane, *policy), lambda seen: "status" in seen)
     assert leader(plane) == mine
-
-
-async def test_what_is_plugged_in_signs_in_place_of_a_root_of_our_own(
-    plane: ControlPlane, controller: Controller, token: str
-) -> None:
-    put(plane, plugged_in())
-    try:
-        with a_controller(plane) as other:
-            async with connected(pem(ROOT[0]), port=other.port) as channel:
-                issued = await certificate(channel, token, f"spiffe://cluster.local/ns/{SYSTEM}/sa/weft-proxy")
-    finally:
-        plane.kubectl("delete", "secret", "cacerts", f"--namespace={SYSTEM}")
-    leaf, *above = (x509.load_pem_x509_certificate(each.encode()) for each in issued.cert_chain)
-    assert above == [SIGNER[0], MIDDLE[0], ROOT[0]]
-    leaf.verify_directly_issued_by(SIGNER[0])
 
 
 # The last one: it ends the controller that the others share.

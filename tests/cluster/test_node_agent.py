@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -71,3 +72,36 @@ def test_a_label_of_a_namespace_redirects_its_pods_until_it_is_taken_off(
     eventually(lambda: world.entries() == 0)
     assert world.resident_mebibytes(agent) < 90
     assert agent.end() == 0
+
+
+def test_a_namespace_joins_and_leaves_with_the_meshs_settings_and_its_revision(
+    plane: ControlPlane, world: NodeWorld, kubeconfig: Path, namespace: str
+) -> None:
+    plane.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", "--timeout=10s")
+    settings = {"mesh": json.dumps({"discoverySelectors": [{"matchLabels": {"chosen-by": namespace}}]})}
+    metadata = {"name": "istio", "namespace": SYSTEM}
+
+    def is_enrolled() -> bool:
+        return "ambient.istio.io/redirection" in plane.kubectl(
+            "get", "pod", "web", f"--namespace={namespace}", "-oyaml"
+        )
+
+    def label(*labels: str) -> None:
+        plane.kubectl("label", "namespace", namespace, "--overwrite", *labels)
+
+    started(plane, world, namespace, "web")
+    agent = world.start_agent("node-1", KUBECONFIG=str(kubeconfig))
+    world.start_proxy()
+    label("istio.io/dataplane-mode=ambient")
+    eventually(is_enrolled)
+    put(plane, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": settings})
+    try:
+        eventually(lambda: not is_enrolled())
+        label(f"chosen-by={namespace}")
+        eventually(is_enrolled)
+        label("istio.io/rev=canary")
+        eventually(lambda: not is_enrolled())
+        eventually(lambda: world.entries() == 0)
+        assert world.resident_mebibytes(agent) < 95
+    finally:
+        plane.kubectl("delete", "configmap", "istio", f"--namespace={SYSTEM}")

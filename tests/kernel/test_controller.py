@@ -18,6 +18,7 @@ from cryptography import x509
 
 from agent import kube
 from agent.controller import ca, server
+from agent.controller.in_force import InForce
 from agent.controller.main import run
 from agent.controller.settings import Settings
 from agent.errors import UnavailableError
@@ -241,7 +242,7 @@ async def _renews(folder: Path) -> None:
     now = server.utc_now()
     clock = [now]
     authority = ca.load_or_create(folder, now)
-    own = server.ServerCertificate(authority, timedelta(hours=1), lambda: clock[0])
+    own = server.ServerCertificate(InForce(authority), timedelta(hours=1), lambda: clock[0])
     bare = grpc.aio.server()
     bare.add_secure_port("127.0.0.1:15012", own.credentials())
     await bare.start()

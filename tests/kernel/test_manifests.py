@@ -17,7 +17,7 @@ REDIS = (SHOP / "redis.yaml").read_text()
 # What is wrong: the file, its text, and all that the problem must name.
 MISTAKES = {
     "no YAML": ("namespace.yaml", NAMESPACE.replace("  name", "\tname"), ("not YAML", ":4: ")),
-    "cut short": ("redis.yaml", REDIS[: REDIS.index("command: [redis-server") + 25], ("not YAML", ":14: ")),
+    "cut short": ("redis.yaml", REDIS[: REDIS.index("command: [redis-server") + 25], ("not YAML", ":15: ")),
     "a wrong type": (
         "namespace.yaml",
         NAMESPACE.replace("{istio.io/dataplane-mode: ambient}", "[ambient]"),

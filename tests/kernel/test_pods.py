@@ -101,7 +101,7 @@ def test_a_pod_that_listens_on_a_port_of_the_proxy_is_pending_until_it_no_longer
             (line,) = (
                 row for row in mesh.lab.log("node-1-node").splitlines() if mesh.pod("shop/squatter")["uid"] in row
             )
-            assert f"port {port}: something else in the pod has this port" in line
+            assert f"port {port}: something else in the pod listens there" in line
             assert has_pending(mesh)
             assert mesh.curl(f"{own}:{port}/", pod="outside/client").stdout == "squatter\n"
             assert mesh.curl(f"{own}:8080/").stdout == "squatter\n"

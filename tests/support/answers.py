@@ -63,6 +63,8 @@ def a_pod(**other: Any) -> dict[str, Any]:
         "reason": "",
         "unusable": False,
         "sidecar": False,
+        "injection": "",
+        "without_effect": [],
     }
     return {**given, **other}
 

@@ -19,16 +19,24 @@ Issuer = tuple[x509.Certificate, SigningKey]
 
 
 def an_authority(
-    name: str, issuer: Issuer | None = None, key: SigningKey | None = None, life: timedelta = YEAR
+    name: str,
+    issuer: Issuer | None = None,
+    key: SigningKey | None = None,
+    life: timedelta = YEAR,
+    *,
+    begins: timedelta = -timedelta(days=1),
+    signs: bool = True,
+    most_below: int | None = None,
 ) -> Issuer:
+    """Valid from `begins` until `life`, both counted from NOW; most_below: authorities that may be below it."""
     own = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
         x509.CertificateBuilder(issuer[0].subject if issuer else subject, subject, own.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_before(NOW + begins)
         .not_valid_after(NOW + life)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=signs, path_length=most_below), critical=True)
         .add_extension(
             x509.KeyUsage(
                 digital_signature=False,
@@ -36,7 +44,7 @@ def an_authority(
                 key_encipherment=False,
                 data_encipherment=False,
                 key_agreement=False,
-                key_cert_sign=True,
+                key_cert_sign=signs,
                 crl_sign=True,
                 encipher_only=False,
                 decipher_only=False,
@@ -61,6 +69,13 @@ def a_secret(**files: bytes) -> Object:
         "metadata": {"name": "cacerts", "namespace": "istio-system"},
         "data": names,
     }
+
+
+def cert_managers(**changed: bytes) -> Object:
+    """The same as plugged_in(), in the words of cert-manager."""
+    files = {"tls.crt": pem(SIGNER[0], MIDDLE[0]), "tls.key": key_pem(SIGNER[1]), "ca.crt": pem(ROOT[0]), **changed}
+    data = {name: base64.b64encode(value).decode() for name, value in files.items()}
+    return {**plugged_in(), "type": "kubernetes.io/tls", "data": data}
 
 
 ROOT = an_authority("root")

@@ -146,3 +146,24 @@ def _security(
         "annotations": annotations or {},
     }
     return {"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def a_namespace(name: str = "shop", **labels: str) -> Object:
+    metadata = {
+        "name": name,
+        "uid": f"uid-namespace-{name}",
+        "resourceVersion": str(next(_versions)),
+        "labels": labels,
+    }
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def a_mesh_config(text: str, name: str = "istio") -> Object:
+    """The ConfigMap of the mesh's settings."""
+    metadata = {
+        "name": name,
+        "namespace": "istio-system",
+        "uid": f"uid-config-map-{name}",
+        "resourceVersion": str(next(_versions)),
+    }
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"mesh": text}}

@@ -17,6 +17,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from agent.controller import ca, registration
+from agent.controller.in_force import InForce
 from agent.controller.registration import FailurePolicy
 from agent.controller.server import ServerCertificate
 from agent.controller.webhook import LOOK_SECONDS, Webhook, serving
@@ -53,7 +54,7 @@ def answering(
 ) -> Iterator[CollectorRegistry]:
     """The webhook, on a thread of its own, while the block runs; its metrics."""
     registry = CollectorRegistry()
-    certificate = ServerCertificate(authority, life)
+    certificate = ServerCertificate(InForce(authority), life)
     loop, stop, started = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
 
     async def run() -> None:
@@ -81,7 +82,7 @@ def registered(
     plane: ControlPlane, authority: ca.Authority, port: Port, failure_policy: FailurePolicy = "Fail"
 ) -> Iterator[None]:
     """The webhook's registration, in force, while the block runs; the Service `istiod` leads to the port."""
-    with istiod(plane, port):
+    with istiod(plane, port.address):
         wanted = registration.wanted(authority.root_pem, failure_policy)
         wanted["webhooks"][0]["clientConfig"]["service"]["port"] = port.number
         _create(plane, wanted)
@@ -92,13 +93,13 @@ def registered(
 
 
 @contextlib.contextmanager
-def istiod(plane: ControlPlane, port: Port) -> Iterator[None]:
+def istiod(plane: ControlPlane, address: str) -> Iterator[None]:
     """The Service by which an API server finds the controller: here it leads to a loopback address.
 
     An ExternalName is the one way to have such an address, which no endpoint may have.
     """
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ISTIOD["namespace"]}}
-    spec = {"type": "ExternalName", "externalName": port.address}
+    spec = {"type": "ExternalName", "externalName": address}
     plane.kubectl("apply", "--filename=-", stdin=json.dumps(namespace))
     _create(plane, {"apiVersion": "v1", "kind": "Service", "metadata": ISTIOD, "spec": spec})
     try:

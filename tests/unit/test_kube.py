@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConflictError, InvalidObjectError, NotFoundError, UnavailableError
-from agent.kube import NAMESPACE, POD, Change, ChangeType, Object, StateDirectory, merge
+from agent.kube import (
+    CONFIG_MAP,
+    NAMESPACE,
+    POD,
+    SYSTEM_CONFIG_MAP,
+    Change,
+    ChangeType,
+    Object,
+    StateDirectory,
+    merge,
+)
 
 
 def named(name: str, **more: object) -> Object:
@@ -147,3 +157,18 @@ async def test_a_state_directory_that_is_removed_is_unavailable(state: StateDire
         shutil.rmtree(tmp_path / "pods")
         with pytest.raises(UnavailableError, match="has been removed"):
             await following(changes)
+
+
+async def test_a_kind_of_one_namespace_is_all_that_is_told_of_it(state: StateDirectory) -> None:
+    def config_map(name: str, namespace: str) -> Object:
+        return {"metadata": {"name": name, "namespace": namespace}}
+
+    await state.create(CONFIG_MAP, config_map("ours", "istio-system"))
+    await state.create(CONFIG_MAP, config_map("theirs", "shop"))
+    assert [found["metadata"]["name"] for found in await state.list(SYSTEM_CONFIG_MAP)] == ["ours"]
+    async with contextlib.aclosing(state.watch([SYSTEM_CONFIG_MAP])) as changes:
+        assert await following(changes) == (ChangeType.ADDED, "ours")
+        assert await following(changes) == (ChangeType.SYNCED, "")
+        await state.create(CONFIG_MAP, config_map("more", "shop"))
+        await state.patch(CONFIG_MAP, "istio-system", "ours", {"data": {"mesh": ""}})
+        assert await following(changes) == (ChangeType.MODIFIED, "ours")

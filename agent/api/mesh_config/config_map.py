@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+
+from pydantic import ValidationError
 
 from agent import documents
 from agent.api.configuration import ConfigMap
+from agent.api.faults import faults_of, in_words
 from agent.api.mesh_config.mesh import MeshConfig
 from agent.api.mesh_config.networks import MeshNetworks
 from agent.api.mesh_config.reading import Reading, read_mesh_config, read_mesh_networks
@@ -13,6 +17,14 @@ from agent.errors import InvalidObjectError
 
 MESH: Final = "mesh"
 NETWORKS: Final = "meshNetworks"
+
+
+def settings_of(found: Mapping[str, object]) -> Reading[MeshConfig]:
+    """The mesh's settings in a ConfigMap as an API server gives it; fails as mesh_config_of."""
+    try:
+        return mesh_config_of(ConfigMap.model_validate(found))
+    except ValidationError as exc:
+        raise InvalidObjectError(f"ConfigMap {_name(found)}: {in_words(faults_of(exc))}") from exc
 
 
 def mesh_config_of(found: ConfigMap) -> Reading[MeshConfig]:
@@ -29,6 +41,11 @@ def mesh_networks_of(found: ConfigMap) -> Reading[MeshNetworks]:
 
 def _where(found: ConfigMap, key: str) -> str:
     return f"ConfigMap {found.full_name}: {key}"
+
+
+def _name(found: Mapping[str, object]) -> str:
+    metadata = found.get("metadata")
+    return f"{metadata.get('namespace')}/{metadata.get('name')}" if isinstance(metadata, Mapping) else "without a name"
 
 
 def _value(text: str, where: str) -> object:

@@ -68,14 +68,14 @@ def _pod(pod: model.Pod, trust_domain: str) -> Json:
 
 
 def _applying(state: ClusterState, pod: model.Pod) -> Iterable[str]:
-    listed = set(state.listed_policies(pod))
+    listed, root = set(state.listed_policies(pod)), state.mesh.root_namespace
     for (namespace, name), policy in state.policies.items():
-        is_here = policy.is_of_mesh or namespace == pod.namespace
+        is_here = policy.is_of_mesh(root) or namespace == pod.namespace
         if policy.full_name in listed or (is_here and not policies.is_listed(policy)):
             yield _id("AuthorizationPolicy", namespace, name)
     for (namespace, name), peer in state.peers.items():
-        is_here = peer.is_of_mesh or namespace == pod.namespace
-        if is_here and peers.governs(peer, pod):
+        is_here = peer.is_of_mesh(root) or namespace == pod.namespace
+        if is_here and peers.governs(peer, pod, root):
             yield _id("PeerAuthentication", namespace, name)
 
 

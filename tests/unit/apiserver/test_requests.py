@@ -2,7 +2,7 @@ import pytest
 
 from agent.apiserver import requests
 from agent.apiserver.requests import Request
-from agent.kube import AUTHORIZATION_POLICY, NAMESPACE, POD, Kind, Object
+from agent.kube import AUTHORIZATION_POLICY, NAMESPACE, POD, SYSTEM_CONFIG_MAP, Kind, Object
 
 POLICY_PATH = "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies/web"
 POD_STATUS = "/api/v1/namespaces/shop/pods/web/status"
@@ -16,6 +16,7 @@ WITH_STATUS = {"status": {"phase": "Running"}}
         (POD, "", "/api/v1/pods"),
         (POD, "shop", "/api/v1/namespaces/shop/pods"),
         (NAMESPACE, "", "/api/v1/namespaces"),
+        (SYSTEM_CONFIG_MAP, "", "/api/v1/namespaces/istio-system/configmaps"),
         (AUTHORIZATION_POLICY, "", "/apis/security.istio.io/v1/authorizationpolicies"),
     ],
 )

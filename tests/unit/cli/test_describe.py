@@ -114,8 +114,12 @@ def test_a_pod_of_a_deployment_is_described_with_identity_and_services() -> None
 @pytest.mark.parametrize(
     ("pod", "state", "reason"),
     [
-        ("metadata: {labels: {istio.io/dataplane-mode: none}}", "outside", "by its label istio.io/dataplane-mode=none"),
-        ("spec: {hostNetwork: true}", "outside", "it is in the node's network"),
+        (
+            "metadata: {labels: {istio.io/dataplane-mode: none}}",
+            "outside",
+            "its label says istio.io/dataplane-mode=none",
+        ),
+        ("spec: {hostNetwork: true}", "outside", "it is in its host's network, which never belongs to the mesh"),
         ("status: {phase: Succeeded}", "outside", "it has ended"),
         ("metadata: {uid: a}", "pending", "by the label istio.io/dataplane-mode=ambient of namespace shop"),
         (

@@ -112,6 +112,20 @@ def test_pods_that_are_not_where_they_belong_are_problems() -> None:
     assert seen(pod=a_pod(state="outside", reason="no label"))["state"] == "well"
 
 
+def test_what_somebody_may_have_meant_otherwise_is_told_and_no_problem() -> None:
+    outside = a_pod(state="outside", reason="no label", injection="istio-injection=enabled", sidecar=True)
+    found = seen(agents={"node-1": [outside, outside]})
+    assert (found["state"], found["notes"]) == (
+        "well",
+        [
+            "namespace shop has the label istio-injection=enabled and 2 pods: that asks for sidecars, which Weft has "
+            "not; istio.io/dataplane-mode=ambient enrols them"
+        ],
+    )
+    note = "pod shop/web has the annotation ambient.istio.io/dns-capture, which has no effect"
+    assert seen(pod=a_pod(without_effect=["ambient.istio.io/dns-capture"]))["notes"] == [note]
+
+
 def test_a_certificate_that_is_missing_or_cannot_be_renewed_is_a_problem() -> None:
     away = a_certificate(error="the authority is away")
     none = a_certificate(state="Initializing", not_after=None)

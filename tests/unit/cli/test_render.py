@@ -34,6 +34,24 @@ spec:
     spec: {containers: [{name: web}]}
 """
 
+ENTRIES = """\
+apiVersion: networking.istio.io/v1beta1
+kind: ServiceEntry
+metadata: {name: db, namespace: shop}
+spec:
+  hosts: [db.example.com, x.bank.svc.cluster.local]
+  addresses: [192.0.2.1]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: STATIC
+  location: MESH_INTERNAL
+  workloadSelector: {labels: {app: web}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: shop}
+spec: {address: 192.0.2.7, labels: {app: web}}
+"""
+
 
 def render(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "agent.cli.main", "render", *map(str, arguments)]
@@ -80,6 +98,22 @@ def test_a_deployment_shows_which_policies_its_pods_list(tmp_path: Path) -> None
         workload_type=workload_pb2.DEPLOYMENT,
         authorization_policies=["shop/web"],
     )
+
+
+def test_entries_are_printed_with_what_they_select_and_what_they_lose(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text(f"{DEPLOYMENT}---\n{ENTRIES}")
+    done = render("-f", tmp_path)
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert [(each["namespace"], each["hostname"]) for each in found["services"]] == [("shop", "db.example.com")]
+    assert {each["uid"]: list(each["services"]) for each in found["workloads"]} == {
+        "Kubernetes//Pod/shop/web": ["shop/db.example.com"],
+        "Kubernetes/networking.istio.io/WorkloadEntry/shop/vm": ["shop/db.example.com"],
+    }
+    assert done.stderr.splitlines() == [
+        "weft: ServiceEntry shop/db: spec.hosts: x.bank.svc.cluster.local is a name of Services of another namespace: "
+        "no connection is led to it"
+    ]
 
 
 def test_what_cannot_be_enforced_is_said_beside_the_output(tmp_path: Path) -> None:

@@ -69,6 +69,15 @@ def test_what_is_wrong_with_manifests_is_among_the_problems() -> None:
     assert "Problems: 1." in text
 
 
+def test_notes_stand_before_the_conclusion() -> None:
+    mesh = a_mesh()
+    outside = a_pod(state="outside", injection="istio.io/rev=default")
+    mesh.answers[reach.agent_of("node-1"), 15014] = {"/debug/pods": [a_pod(), outside]}
+    text = text_of(mesh)
+    assert "namespace shop has the label istio.io/rev=default and a pod" in text
+    assert text.rstrip().endswith("All is well.")
+
+
 def test_a_policy_that_is_not_wholly_enforced_comes_first_with_the_reason() -> None:
     mesh = a_mesh()
     short = {**ALLOW, "name": "short", "shortfalls": ["spec.rules[0]: only a waypoint can tell"]}

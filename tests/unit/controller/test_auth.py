@@ -150,6 +150,11 @@ def test_a_node_proxy_gets_no_identity_that_no_pod_of_its_node_has() -> None:
             grant(PROXY, requested, _web(account="other"))
 
 
+def test_a_node_proxy_with_another_trust_domain_is_told_which_setting_is_wrong() -> None:
+    with pytest.raises(ForbiddenError, match=r"is not of trust domain cluster\.local; set the"):
+        grant(PROXY, "spiffe://example.org/ns/shop/sa/web", _web())
+
+
 def test_a_node_proxy_gets_no_identity_of_a_host_network_pod() -> None:
     with pytest.raises(ForbiddenError):
         grant(PROXY, WEB, _web(host_network=True))

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from agent.controller.ca import Authority, load_or_create, parse_request
+from agent.controller.ca import Authority, accepted_key, load_or_create, parse_request
 from agent.errors import ConfigError, ForbiddenError, InvalidObjectError
 from agent.model import Identity
 
@@ -111,6 +111,27 @@ def test_strong_keys_are_signed(authority: Authority, key: PrivateKey) -> None:
 def test_weak_and_other_keys_are_refused(key: PrivateKey) -> None:
     with pytest.raises(InvalidObjectError, match="accepted are ECDSA from P-256 on"):
         parse_request(a_csr(key))
+
+
+def test_a_key_that_takes_long_to_reckon_with_is_refused() -> None:
+    with pytest.raises(ValueError, match="RSA of 2048 to 8192 bits"):
+        accepted_key(rsa.RSAPublicNumbers(65537, (1 << 9000) + 1).public_key())
+
+
+def test_what_else_a_csr_asks_for_is_not_granted(authority: Authority) -> None:
+    asked = (
+        x509.BasicConstraints(ca=True, path_length=None),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]),
+        x509.NameConstraints([x509.DNSName("example.com")], None),
+        x509.OCSPNoCheck(),
+    )
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    for each in asked:
+        builder = builder.add_extension(each, critical=True)
+    signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    plain = leaf_of(authority, a_csr())
+    leaf = leaf_of(authority, signed.public_bytes(serialization.Encoding.PEM).decode())
+    assert list(leaf.extensions) == list(plain.extensions)
 
 
 def test_a_csr_may_name_what_is_granted(authority: Authority) -> None:

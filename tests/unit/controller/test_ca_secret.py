@@ -6,15 +6,26 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from agent.controller.ca import key_pem, parse_request
-from agent.controller.ca_secret import load_or_create, read
-from agent.errors import ConfigError, ConflictError, NotFoundError
-from agent.kube import Kind, Object
+from agent.controller.ca import key_pem, parse_request, self_sign
+from agent.controller.ca_secret import own, read
+from agent.errors import ConfigError
 from agent.model import Identity
-from tests.support.authorities import MIDDLE, NOW, ROOT, SIGNER, YEAR, a_secret, an_authority, pem, plugged_in
+from tests.support.authorities import (
+    MIDDLE,
+    NOW,
+    ROOT,
+    SIGNER,
+    YEAR,
+    Issuer,
+    a_secret,
+    an_authority,
+    cert_managers,
+    pem,
+    plugged_in,
+)
 from tests.support.controller import a_csr
 
 
@@ -63,8 +74,9 @@ def test_no_leaf_outlives_what_vouches_for_it() -> None:
         ({"ca_cert": b""}, "ca-cert.pem: accepted are certificates"),
         ({"ca_key": b"secret"}, "ca-key.pem: accepted is a private key"),
         ({"ca_key": key_pem(ROOT[1])}, "ca-key.pem is not the key of ca-cert.pem"),
-        ({"cert_chain": b""}, "cert-chain.pem does not lead from ca-cert.pem to root-cert.pem"),
+        ({"cert_chain": b""}, "cert-chain.pem does not lead to root-cert.pem"),
         ({"root_cert": pem(an_authority("root")[0])}, "does not lead"),
+        ({"root_cert": b"no PEM"}, "root-cert.pem: accepted are certificates"),
         ({"root_cert": pem(an_authority("root", key=ROOT[1], life=-timedelta(hours=1))[0])}, "expired"),
     ],
 )
@@ -74,43 +86,74 @@ def test_what_cannot_be_used_is_named_and_never_shown(changed: dict[str, bytes],
     assert "secret" not in str(caught.value)
 
 
-class Secrets:
-    """A cluster with secrets; another controller may create its own just before us."""
-
-    def __init__(self, *stored: Object, rival: Object | None = None) -> None:
-        self.stored = {each["metadata"]["name"]: each for each in stored}
-        self._rival = rival
-
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
-        if name not in self.stored:
-            raise NotFoundError(name)
-        return self.stored[name]
-
-    async def create(self, kind: Kind, new: Object) -> Object:
-        if self._rival is not None:
-            self.stored[new["metadata"]["name"]] = self._rival
-            raise ConflictError("exists already")
-        self.stored[new["metadata"]["name"]] = new
-        return new
+EXPIRED = -timedelta(hours=1)
 
 
-async def test_what_is_made_is_found_again() -> None:
-    secrets = Secrets()
-    made = await load_or_create(secrets, NOW)  # type: ignore[arg-type]
-    found = await load_or_create(secrets, NOW)  # type: ignore[arg-type]
-    assert (found.root, found.root_pem, found.intermediates) == (made.root, made.root_pem, ())
-    assert secrets.stored["istio-ca-secret"]["type"] == "istio.io/ca-root"
+@pytest.mark.parametrize(
+    ("signer", "says"),
+    [
+        (an_authority("leaf", MIDDLE, signs=False), "ca-cert.pem: 'CN=leaf' is not the certificate of an authority"),
+        (an_authority("old", MIDDLE, life=EXPIRED), "ca-cert.pem: 'CN=old' expired at 2025-12-31 23:00 UTC"),
+        (
+            an_authority("early", MIDDLE, begins=timedelta(hours=1)),
+            "ca-cert.pem: 'CN=early' is not valid before 2026-01-01 01:00 UTC",
+        ),
+        (
+            an_authority("weak", MIDDLE, rsa.generate_private_key(65537, 1024)),
+            "ca-cert.pem: 'CN=weak' has a weak key: key not accepted; accepted are ECDSA from P-256 on",
+        ),
+        (
+            an_authority("stranger", an_authority("nobody")),
+            "cert-chain.pem does not lead to root-cert.pem: nobody there has signed the certificate of 'CN=stranger'",
+        ),
+    ],
+    ids=["no authority", "expired", "not valid yet", "weak", "of another root"],
+)
+def test_a_signer_that_may_not_sign_is_named(signer: Issuer, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(plugged_in(ca_cert=pem(signer[0]), ca_key=key_pem(signer[1])), NOW)
+    assert str(caught.value).startswith(f"Secret istio-system/cacerts: {says}")
 
 
-async def test_whoever_is_slower_takes_what_the_other_has_made() -> None:
-    other = Secrets()
-    theirs = await load_or_create(other, NOW)  # type: ignore[arg-type]
-    slower = Secrets(rival=other.stored["istio-ca-secret"])
-    assert (await load_or_create(slower, NOW)).root == theirs.root  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("middle", "says"),
+    [
+        (an_authority("middle", ROOT, life=EXPIRED), "cert-chain.pem: 'CN=middle' expired"),
+        (an_authority("middle", ROOT, most_below=0), "cert-chain.pem: 'CN=middle' lets 0 authorities be below it, and"),
+        (an_authority("middle", ROOT, signs=False), "cert-chain.pem: 'CN=middle' is not the certificate of an author"),
+    ],
+    ids=["expired", "too short a path", "no authority"],
+)
+def test_what_stands_between_is_looked_at_as_well(middle: Issuer, says: str) -> None:
+    signer = an_authority("signer", middle)
+    with pytest.raises(ConfigError, match=says):
+        read(plugged_in(ca_cert=pem(signer[0]), ca_key=key_pem(signer[1]), cert_chain=pem(middle[0])), NOW)
 
 
-async def test_what_is_plugged_in_comes_first() -> None:
-    secrets = Secrets()
-    await load_or_create(secrets, NOW)  # type: ignore[arg-type]
-    secrets.stored["cacerts"] = plugged_in()
-    assert (await load_or_create(secrets, NOW)).root == ROOT[0]  # type: ignore[arg-type]
+def test_an_intermediate_without_a_root_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"root-cert\.pem is missing, and ca-cert\.pem is no root itself"):
+        read(plugged_in(root_cert=b""), NOW)
+
+
+def test_what_cert_manager_writes_is_the_same() -> None:
+    assert read(cert_managers(), NOW) == read(plugged_in(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"tls.key": b"secret"}, "tls.key: accepted is a private key"),
+        ({"ca.crt": b""}, "ca.crt is missing, and tls.crt is no root itself"),
+        ({"tls.crt": pem(SIGNER[0])}, "tls.crt does not lead to ca.crt"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said_in_its_own_words(changed: dict[str, bytes], says: str) -> None:
+    with pytest.raises(ConfigError, match=f"^Secret istio-system/cacerts: {says}"):
+        read(cert_managers(**changed), NOW)
+
+
+def test_what_is_made_is_read_again() -> None:
+    made = self_sign(ec.generate_private_key(ec.SECP256R1()), NOW)
+    secret = own(made)
+    assert (secret["metadata"]["name"], secret["type"]) == ("istio-ca-secret", "istio.io/ca-root")
+    assert read(secret, NOW) == made

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
@@ -9,7 +10,9 @@ from prometheus_client import CollectorRegistry
 from agent.controller.auth import Caller
 from agent.controller.discovery import MOST_STREAMS, Discovery
 from agent.controller.resources import Resource, resource
+from agent.controller.xds import Session
 from agent.errors import ProtocolError, UnavailableError
+from agent.logs import LineLimit
 from agent.metrics import ControllerMetrics
 from agent.proto import workload_pb2
 from agent.wire import ADDRESS_TYPE
@@ -81,19 +84,19 @@ async def test_a_change_reaches_every_proxy_and_the_slow_one_gets_the_last(
         each.say(Request(type_url=ADDRESS_TYPE))
         await each.heard.get()
     slow.is_clear.clear()
-    for number in range(50):
+    for number in range(1000):
         discovery.publish(ADDRESS_TYPE, [a_workload("a", f"node-{number}")], [])
         await quick.heard.get()
     slow.is_clear.set()
     nodes = []
-    while not nodes or nodes[-1] != "node-49":
+    while not nodes or nodes[-1] != "node-999":
         (sent,) = (await slow.heard.get()).resources
         nodes.append(workload_pb2.Address.FromString(sent.resource.value).workload.node)
-    assert nodes == ["node-0", "node-49"]
+    assert nodes == ["node-0", "node-999"]
     discovery.close()
     await asyncio.gather(*serving)
     assert registry.get_sample_value("pilot_xds") == 0
-    assert registry.get_sample_value("pilot_xds_pushes_total", {"type": ADDRESS_TYPE}) == 54
+    assert registry.get_sample_value("pilot_xds_pushes_total", {"type": ADDRESS_TYPE}) == 1004
 
 
 async def test_a_rejection_is_counted_and_logged(
@@ -158,3 +161,84 @@ async def test_too_many_streams_of_one_caller_end_the_oldest_even_one_that_does_
         each.cancel()
     await asyncio.gather(*serving, bystander, return_exceptions=True)
     assert discovery.sessions == set()
+
+
+BRIEF = timedelta(milliseconds=20)
+
+
+async def test_a_proxy_that_does_not_read_loses_its_stream_and_nobody_else_waits_for_it(
+    registry: CollectorRegistry,
+) -> None:
+    discovery = Discovery(ControllerMetrics(registry), send_timeout=BRIEF)
+    discovery.complete()
+    discovery.publish(ADDRESS_TYPE, [a_workload("a")], [])
+    stalled, other = FakeStream(), FakeStream()
+    stalled.is_clear.clear()
+    serving = asyncio.create_task(discovery.serve(CALLER, stalled.requests(), stalled.write))
+    bystander = asyncio.create_task(discovery.serve(OTHER, other.requests(), other.write))
+    for each in (stalled, other):
+        each.say(Request(type_url=ADDRESS_TYPE))
+    assert (await other.heard.get()).type_url == ADDRESS_TYPE
+    with pytest.raises(UnavailableError, match=r"weft-proxy on node-1: it has not read a response for 0\.02 s"):
+        await serving
+    assert {session.caller for session in discovery.sessions} == {OTHER}
+    assert registry.get_sample_value("weft_controller_streams_dropped_total", {"reason": "stalled"}) == 1
+    other.hang_up()
+    await bystander
+
+
+async def test_a_proxy_that_reads_and_never_answers_loses_its_stream(registry: CollectorRegistry) -> None:
+    discovery = Discovery(ControllerMetrics(registry), answer_timeout=BRIEF)
+    discovery.complete()
+    stream = FakeStream()
+    stream.say(Request(type_url=ADDRESS_TYPE))
+    with pytest.raises(UnavailableError, match=r"weft-proxy on node-1: it has answered no response for 0\.02 s"):
+        await discovery.serve(CALLER, stream.requests(), stream.write)
+    assert registry.get_sample_value("weft_controller_streams_dropped_total", {"reason": "silent"}) == 1
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_whoever_answers_is_not_waited_for_any_more(discovery: Discovery, refuses: bool) -> None:
+    discovery.complete()
+    session = Session(CALLER, discovery.catalogues)
+    session.receive(Request(type_url=ADDRESS_TYPE))
+    nonces = []
+    for uid in ("a", "b"):
+        session.mark(ADDRESS_TYPE, discovery.catalogues[ADDRESS_TYPE].update([a_workload(uid)], []))
+        found = session.next_response()
+        assert found is not None
+        nonces.append(Response.FromString(found[1]).nonce)
+    session.awaited_since[ADDRESS_TYPE] = 1.0
+    for nonce, waits in zip(nonces, ({ADDRESS_TYPE: 2.0}, {}), strict=True):
+        answer = Request(type_url=ADDRESS_TYPE, response_nonce=nonce)
+        if refuses:
+            answer.error_detail.message = "no"
+        session.receive(answer)
+        session.answered(answer, 2.0)
+        assert session.awaited_since == waits
+
+
+async def test_a_proxy_that_refuses_all_the_time_fills_no_log(
+    discovery: Discovery, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    discovery.complete()
+    stream = FakeStream()
+    serving = asyncio.create_task(discovery.serve(CALLER, stream.requests(), stream.write))
+    stream.say(Request(type_url=ADDRESS_TYPE))
+    refusal = Request(type_url=ADDRESS_TYPE, response_nonce=(await stream.heard.get()).nonce)
+    refusal.error_detail.message = "x" * 100_000
+    for _ in range(300):
+        stream.say(refusal)
+    stream.hang_up()
+    await serving
+    assert registry.get_sample_value("pilot_total_xds_rejects_total", {"type": ADDRESS_TYPE}) == 300
+    assert LineLimit.BURST <= len(caplog.records) < 2 * LineLimit.BURST
+    assert {len(vars(record)["reason"]) for record in caplog.records} == {500}
+
+
+async def test_a_controller_that_ends_begins_no_stream_any_more(discovery: Discovery) -> None:
+    discovery.complete()
+    stream = FakeStream()
+    discovery.close()
+    with pytest.raises(UnavailableError, match="another one serves"):
+        await discovery.serve(CALLER, stream.requests(), stream.write)

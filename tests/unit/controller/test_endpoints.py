@@ -162,6 +162,36 @@ def test_a_slice_cannot_make_a_pod_an_endpoint_that_is_not_the_one_it_names(endp
     assert not world.published["Kubernetes//Pod/bank/web-1"].workload.services
 
 
+@pytest.mark.parametrize("namespace", ["shop", "bank"])
+def test_an_address_that_is_a_pods_is_that_pod_whoever_names_it(namespace: str) -> None:
+    """Else it would be called in plain text."""
+    pod = a_pod(namespace=namespace, annotations={"ambient.istio.io/redirection": "enabled"})
+    uid = f"Kubernetes//Pod/{namespace}/web-1"
+    world = World(SELECTORLESS, a_slice("web-1", "web", at("10.0.0.7"), at("192.0.2.1")))
+    assert world.plain() == ["10.0.0.7", "192.0.2.1"]
+    world.put(pod)
+    assert world.plain() == ["192.0.2.1"]
+    assert world.published[uid].workload.services[HOST].ports[0].target_port == 9090
+    assert world.published[uid].workload.tunnel_protocol == pb.HBONE
+    world.put(a_slice("web-1", "web", at("192.0.2.1")))
+    assert not world.published[uid].workload.services
+    world.put(a_slice("web-1", "web", at("::ffff:10.0.0.7")))
+    assert list(world.published[uid].workload.services) == [HOST]
+    world.delete(pod)
+    assert world.plain() == ["10.0.0.7"]
+
+
+def test_an_address_that_is_not_ready_makes_no_pod_an_endpoint() -> None:
+    world = World(SELECTORLESS, a_pod(), a_slice("web-1", "web", at("10.0.0.7", ready=False)))
+    assert (world.plain(), list(world.published[POD_UID].workload.services)) == ([], [])
+
+
+def test_an_address_that_pods_share_with_their_node_is_no_pod() -> None:
+    world = World(SELECTORLESS, a_pod(host_network=True), a_slice("web-1", "web", at("10.0.0.7")))
+    assert world.plain() == ["10.0.0.7"]
+    assert not world.published[POD_UID].workload.services
+
+
 def test_only_what_a_change_is_about_is_computed_anew() -> None:
     mail = a_service("mail", selector={}, ips=("10.96.0.2",))
     world = World(SELECTORLESS, mail, a_pod(), a_slice("mail-1", "mail", at("192.0.2.9")))

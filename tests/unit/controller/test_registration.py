@@ -67,7 +67,7 @@ def test_it_leads_to_the_controller_s_service_and_trusts_the_mesh_s_root() -> No
         "namespace": "istio-system",
         "name": "istiod",
         "path": "/validate",
-        "port": 15017,
+        "port": 443,
     }
 
 
@@ -94,6 +94,23 @@ async def test_it_is_put_right_after_a_change_and_made_again_after_a_deletion(cl
         await cluster.delete(KIND, "", NAME)
         third = await registered(cluster)
     assert first["metadata"]["uid"] == second["metadata"]["uid"] != third["metadata"]["uid"]
+
+
+async def test_in_its_own_cluster_it_belongs_to_the_mesh_s_namespace(cluster: Refusing, tmp_path: Path) -> None:
+    (tmp_path / kube.NAMESPACE.plural).mkdir()
+    namespace = await cluster.create(kube.NAMESPACE, {"metadata": {"name": "istio-system"}})
+    await cluster.create(KIND, WANTED)  # by a controller that did not know of owners yet
+    task = asyncio.create_task(keep(cluster, WANTED, is_owned=True))
+    owner = {"apiVersion": "v1", "kind": "Namespace", "name": "istio-system", "uid": namespace["metadata"]["uid"]}
+    owned = {**WANTED, "metadata": {"name": NAME, "ownerReferences": [owner]}}
+    try:
+        async with contextlib.aclosing(cluster.watch([KIND])) as changes, asyncio.timeout(10):
+            async for event in changes:
+                if event.object is not None and change(event.object, owned) is None:
+                    break
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_another_mesh_s_registration_stays_as_it_is(cluster: Refusing) -> None:

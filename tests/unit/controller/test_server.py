@@ -1,3 +1,4 @@
+import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from agent import kube
 from agent.controller import auth, ca
 from agent.controller.cluster import ClusterState
 from agent.controller.discovery import Discovery
+from agent.controller.in_force import InForce
 from agent.controller.server import HOSTS, ServerCertificate, Services, utc_now
+from agent.errors import UnavailableError
 from agent.metrics import ControllerMetrics
 from agent.proto import ca_pb2
 from tests.support.objects import a_pod
@@ -24,7 +27,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def test_the_servers_certificate_is_new_at_half_of_its_life_and_not_before(tmp_path: Path) -> None:
     clock = [NOW]
-    own = ServerCertificate(ca.load_or_create(tmp_path, NOW), timedelta(hours=24), lambda: clock[0])
+    own = ServerCertificate(InForce(ca.load_or_create(tmp_path, NOW)), timedelta(hours=24), lambda: clock[0])
     renewals = []
     for hours in (0, 1, 11, 12, 13, 24):
         clock[0] = NOW + timedelta(hours=hours)
@@ -80,7 +83,7 @@ class World:
         if synced:
             state.apply(kube.Change(kube.ChangeType.SYNCED))
         self.services = Services(
-            authority=ca.load_or_create(folder / "ca", utc_now()),
+            in_force=InForce(ca.load_or_create(folder / "ca", utc_now())),
             state=state,
             discovery=Discovery(metrics),
             callers=auth.KeyFile(folder / "jwks.json"),
@@ -122,6 +125,73 @@ async def test_a_certificate_is_issued_and_counted(tmp_path: Path, csr: str) -> 
     assert list(names) == [x509.UniformResourceIdentifier(WEB)]
     assert world.registry.get_sample_value("citadel_server_csr_count_total") == 1
     assert world.registry.get_sample_value("citadel_server_success_cert_issuance_count_total") == 1
+
+
+async def test_an_issued_certificate_is_logged_with_who_asked_for_whom(
+    tmp_path: Path, csr: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = World(tmp_path)
+    leaf = await world.certificate(csr, WEB)
+    (facts,) = [vars(each) for each in caplog.records if each.message == "issued a certificate"]
+    assert {name: str(facts[name]) for name in ("identity", "serial", "expires", "caller", "pod", "node")} == {
+        "identity": WEB,
+        "serial": f"{leaf.serial_number:x}",
+        "expires": str(leaf.not_valid_after_utc),
+        "caller": "istio-system/weft-proxy",
+        "pod": "weft-proxy-node-1",
+        "node": "node-1",
+    }
+
+
+async def test_a_refused_one_is_logged_with_who_wanted_whom_and_why_not(
+    tmp_path: Path, csr: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = "spiffe://cluster.local/ns/shop/sa/db"
+    await World(tmp_path).refusal(csr, other)
+    (facts,) = [vars(each) for each in caplog.records if each.message == "refused a call"]
+    assert {name: facts[name] for name in ("call", "code", "caller", "pod", "node", "identity", "reason")} == {
+        "call": "certificate",
+        "code": "PERMISSION_DENIED",
+        "caller": "istio-system/weft-proxy",
+        "pod": "weft-proxy-node-1",
+        "node": "node-1",
+        "identity": other,
+        "reason": f"no pod on node node-1 runs as {other}",
+    }
+
+
+async def test_every_call_for_a_certificate_is_counted_by_its_outcome(tmp_path: Path, csr: str) -> None:
+    world = World(tmp_path)
+    await world.certificate(csr, WEB)
+    await world.refusal("noise", WEB)
+    await world.refusal(csr, "spiffe://cluster.local/ns/shop/sa/db")
+    await world.refusal(csr, WEB, context=FakeContext())
+    name = "weft_controller_certificate_requests_total"
+    counts = [
+        world.registry.get_sample_value(name, {"outcome": each})
+        for each in ("issued", "invalid", "forbidden", "unauthenticated")
+    ]
+    assert counts == [1, 1, 1, 1]
+
+
+async def test_a_server_keeps_its_certificate_when_its_authority_has_expired(tmp_path: Path) -> None:
+    clock = [NOW]
+    own = ServerCertificate(InForce(ca.load_or_create(tmp_path, NOW)), timedelta(hours=24), lambda: clock[0])
+    assert own.issue_if_due() is not None
+    clock[0] = NOW + timedelta(days=3650)
+    assert own.issue_if_due() is None
+    late = ServerCertificate(InForce(ca.load_or_create(tmp_path, NOW)), timedelta(hours=24), lambda: clock[0])
+    with pytest.raises(UnavailableError, match="the mesh's authority expired at 2035-12-30"):
+        late.issue_if_due()
+
+
+async def test_the_servers_certificate_is_new_when_another_authority_signs(tmp_path: Path) -> None:
+    in_force = InForce(ca.load_or_create(tmp_path / "one", NOW))
+    own = ServerCertificate(in_force, timedelta(hours=24), lambda: NOW)
+    assert [own.issue_if_due() is not None for _ in range(2)] == [True, False]
+    in_force.replace(ca.load_or_create(tmp_path / "two", NOW))
+    assert [own.issue_if_due() is not None for _ in range(2)] == [True, False]
 
 
 async def test_without_an_identity_asked_for_the_caller_gets_its_own(tmp_path: Path, csr: str) -> None:

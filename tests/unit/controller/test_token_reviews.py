@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.controller.auth import Caller
-from agent.controller.token_reviews import BELIEVED_SECONDS, TokenReviews, caller_of
+from agent.controller.token_reviews import BELIEVED_SECONDS, MOST_BELIEVED, TokenReviews, caller_of
 from agent.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from agent.kube import Kind, Object
 
@@ -103,3 +103,13 @@ async def test_a_refusal_is_not_remembered() -> None:
 async def test_a_caller_has_no_fault_in_an_api_server_that_does_not_answer(failure: Exception) -> None:
     with pytest.raises(UnavailableError, match=str(failure)):
         await Reviewer(failure).reviews.caller("token")
+
+
+async def test_so_many_answers_are_remembered_and_no_more() -> None:
+    reviewer = Reviewer(reviewed())
+    for number in range(MOST_BELIEVED + 1):
+        await reviewer.reviews.caller(str(number))
+    await reviewer.reviews.caller("1")
+    assert len(reviewer.asked) == MOST_BELIEVED + 1
+    await reviewer.reviews.caller("0")
+    assert len(reviewer.asked) == MOST_BELIEVED + 2

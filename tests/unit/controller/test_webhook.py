@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
 from agent.controller import ca
+from agent.controller.in_force import InForce
 from agent.controller.server import ServerCertificate
 from agent.controller.webhook import Webhook, take
 from agent.metrics import ControllerMetrics
@@ -65,7 +66,7 @@ async def test_verdicts_are_counted() -> None:
 
 def test_a_renewed_certificate_counts_from_the_next_handshake_on(tmp_path: Path) -> None:
     clock = [NOW]
-    own = ServerCertificate(ca.load_or_create(tmp_path, NOW), timedelta(hours=24), lambda: clock[0])
+    own = ServerCertificate(InForce(ca.load_or_create(tmp_path, NOW)), timedelta(hours=24), lambda: clock[0])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     take(context, own)
     first = shown(context)

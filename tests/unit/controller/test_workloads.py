@@ -79,6 +79,40 @@ def test_a_host_network_pod_gets_no_tunnel_whatever_it_says() -> None:
     assert (found.tunnel_protocol, found.network_mode) == (pb.NONE, pb.HOST_NETWORK)
 
 
+def test_a_pod_that_takes_hbone_itself_is_told_so() -> None:
+    found = workload_of(a_pod(labels={"networking.istio.io/tunnel": "http"}))
+    assert (found.tunnel_protocol, found.native_tunnel) == (pb.HBONE, True)
+    on_host = workload_of(a_pod(labels={"networking.istio.io/tunnel": "http"}, host_network=True))
+    assert (on_host.tunnel_protocol, on_host.native_tunnel) == (pb.NONE, False)
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [
+        ({"name": "http"}, pb.HTTP11),
+        ({"name": "HTTP-api"}, pb.HTTP11),
+        ({"name": "http2-x"}, pb.HTTP2),
+        ({"name": "grpc-x"}, pb.GRPC),
+        ({"name": "grpc-web"}, pb.UNKNOWN),
+        ({"name": "https"}, pb.TLS),
+        ({"name": "web"}, pb.UNKNOWN),
+        ({"name": "http", "appProtocol": "tcp"}, pb.TCP),
+        ({"name": "http", "appProtocol": "mine"}, pb.UNKNOWN),
+        ({"appProtocol": "http-x"}, pb.HTTP11),
+        ({"appProtocol": "kubernetes.io/h2c"}, pb.HTTP2),
+        ({"appProtocol": "kubernetes.io/ws"}, pb.HTTP11),
+        ({"appProtocol": "kubernetes.io/wss"}, pb.TLS),
+        ({"port": 3306}, pb.TCP),
+        ({"port": 25, "name": "mail"}, pb.TCP),
+        ({"port": 3306, "name": "mysql"}, pb.UNKNOWN),
+        ({"port": 3306, "name": "http"}, pb.HTTP11),
+    ],
+)
+def test_what_a_port_carries_is_said_by_its_protocol_or_its_name(port: Object, expected: int) -> None:
+    (found,) = service_of(a_service(ports=({"port": 80, **port},))).ports
+    assert found.app_protocol == expected
+
+
 @pytest.mark.parametrize(
     ("pod", "status"),
     [
@@ -190,6 +224,14 @@ _NETWORK_TO_ZONE = [pb.LoadBalancing.NETWORK, pb.LoadBalancing.REGION, pb.LoadBa
             pb.LoadBalancing.FAILOVER,
             [*_NETWORK_TO_ZONE, pb.LoadBalancing.SUBZONE, pb.LoadBalancing.NODE],
             0,
+        ),
+        (a_service(trafficDistribution="PreferSameZone"), pb.LoadBalancing.FAILOVER, _NETWORK_TO_ZONE, 0),
+        (a_service(annotations={"networking.istio.io/traffic-distribution": "elsewhere"}), 0, [], 0),
+        (
+            a_service(trafficDistribution="PreferClose", publishNotReadyAddresses=True),
+            pb.LoadBalancing.FAILOVER,
+            _NETWORK_TO_ZONE,
+            pb.LoadBalancing.ALLOW_ALL,
         ),
         (
             a_service(annotations={"networking.istio.io/traffic-distribution": "PreferClose"}),

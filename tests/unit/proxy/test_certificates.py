@@ -135,6 +135,19 @@ async def test_is_renewed_in_the_middle_of_its_life_with_a_new_key() -> None:
     assert first.public_key() != second.public_key()
 
 
+async def test_is_renewed_at_once_when_somebody_wants_it_and_then_in_its_own_time() -> None:
+    world = World()
+    world.engine.extra_wanted = {IDENTITY}
+    async with running(world.certificates.run()):
+        await world.clock.asleep.wait()
+        before = world.engine.certificates[IDENTITY]
+        world.certificates.renew()
+        await until(lambda: len(world.clock.slept) == 2)
+    assert world.clock.slept == [DAY / 2, DAY / 2]
+    assert world.engine.certificates[IDENTITY] != before
+    assert len(world.authority.requests) == 2
+
+
 async def test_failures_are_repeated_at_doubling_intervals() -> None:
     world = World(*[UnavailableError("away")] * 10, sleeps=10)
     world.engine.extra_wanted = {IDENTITY}

@@ -6,8 +6,9 @@ import pytest
 
 from agent.api.configuration import ConfigMap
 from agent.api.kubernetes import parse
-from agent.api.mesh_config.config_map import mesh_config_of, mesh_networks_of
+from agent.api.mesh_config.config_map import mesh_config_of, mesh_networks_of, settings_of
 from agent.errors import InvalidObjectError
+from tests.support.objects import a_mesh_config
 
 NETWORKS = "networks:\n  west:\n    endpoints: [{fromRegistry: c1}]\n"
 
@@ -44,3 +45,12 @@ def test_a_text_that_cannot_be_used_is_refused_with_its_place(text: str, says: s
     with pytest.raises(InvalidObjectError) as caught:
         mesh_config_of(read(mesh=text))
     assert str(caught.value).startswith(says)
+
+
+def test_the_settings_are_read_from_an_object_too() -> None:
+    assert settings_of(a_mesh_config("rootNamespace: root")).value.root_namespace == "root"
+
+
+def test_an_object_that_is_no_config_map_is_refused_with_its_name() -> None:
+    with pytest.raises(InvalidObjectError, match=r"ConfigMap istio-system/istio: data\.mesh: "):
+        settings_of({**a_mesh_config(""), "data": {"mesh": 5}})

@@ -1,0 +1,1 @@
+"""What ServiceEntries and WorkloadEntries add to the mesh, and what they may not take from others."""
