@@ -10,7 +10,7 @@ from agent.cli.catalogue import Catalogue, Service, Workload
 from agent.cli.verdict import NO_HEALTHY_ENDPOINT, NOWHERE, PLAIN, REFUSED, Answer, Client, Leg
 from agent.controller.peers import STATIC_STRICT_NAME, converted_name, is_of_peers
 from agent.node.selection import EXCLUDED_NAMESPACES
-from agent.wire import DATAPLANE_MODE_LABEL, SYSTEM_NAMESPACE
+from agent.wire import DATAPLANE_MODE_LABEL
 
 Json = dict[str, Any]
 
@@ -116,10 +116,9 @@ def _strict_for(policy: str, workload: Workload, policies: Sequence[Json]) -> li
     if own := converted_name(policy):
         return [own]
     strict = [each for each in policies if each["resource"] == STATIC_STRICT_NAME]
-    for namespace in (workload.name.namespace, SYSTEM_NAMESPACE):
-        if names := [f"{each['namespace']}/{each['name']}" for each in strict if each["namespace"] == namespace]:
-            return names
-    return []
+    near = [each for each in strict if each["namespace"] == workload.name.namespace]
+    meant = near or [each for each in strict if each["scope"] == "mesh"]
+    return [f"{each['namespace']}/{each['name']}" for each in meant]
 
 
 def _into_the_mesh(client: Client, server: Workload, row: Json | None) -> Iterator[str]:

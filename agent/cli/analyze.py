@@ -33,8 +33,9 @@ _LEVELS = click.Choice([str(level) for level in Level], case_sensitive=False)
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path.home() / ".kube" / "config",
     show_default="$KUBECONFIG or ~/.kube/config",
-    help="For --use-kube; its current context.",
+    help="For --use-kube.",
 )
+@click.option("--context", metavar="NAME", help="The kubeconfig's context, by default its current one.")
 @click.option("--meshConfigFile", "mesh_config", type=click.Path(path_type=Path), help="The mesh's settings, as YAML.")
 @click.option("-n", "--namespace", help="Only what is found of this namespace's objects.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Every namespace's, which is the default.")
@@ -52,6 +53,7 @@ def analyze(
     state_directory: Path | None,
     is_live: bool,
     kubeconfig: Path,
+    context: str | None,
     mesh_config: Path | None,
     namespace: str | None,
     all_namespaces: bool,
@@ -92,6 +94,7 @@ def analyze(
         is_recursive=is_recursive,
         state_directory=state_directory,
         kubeconfig=kubeconfig if is_live else None,
+        context=context,
         mesh_config=mesh_config,
     )
     suppressions = [Suppression.parse(text) for text in suppress]

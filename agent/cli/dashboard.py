@@ -13,16 +13,17 @@ import click
 
 from agent import wire
 from agent.cli import reach
+from agent.cli.choice import Choice, mesh_options
 
 
 @click.command()
-@click.option("--lab", metavar="NAME", help="Which lab, when several run.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Local port; 0, the default, takes a free one.")
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
-def dashboard(lab: str | None, port: int, no_browser: bool) -> None:
+@mesh_options
+def dashboard(choice: Choice, port: int, no_browser: bool) -> None:
     """Show live who talks to whom, in a browser, until Ctrl-C."""
     opens = not no_browser and has_display(os.environ)
-    asyncio.run(_serve(reach.running_lab(lab), port, opens))
+    asyncio.run(_serve(choice.mesh(), port, opens))
 
 
 def has_display(environment: Mapping[str, str]) -> bool:
@@ -34,7 +35,8 @@ async def _serve(mesh: reach.Mesh, port: int, opens: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with reach.forwarded(mesh, reach.CONTROLLER, wire.DEBUG_PORT, port) as local:
+    controller = next(iter(mesh.controllers), reach.CONTROLLER)
+    async with reach.forwarded(mesh, controller, wire.DEBUG_PORT, port) as local:
         address = f"http://127.0.0.1:{local}{wire.DASHBOARD_PATH}"
         click.echo(f"{address}\nCtrl-C ends it.")
         if opens:

@@ -27,7 +27,8 @@ _POD = ("pod", "pods", "po")
 @click.option("-R", "--recursive", "is_recursive", is_flag=True, help="Go into the folders of a folder.")
 @click.option("--state-directory", type=click.Path(path_type=Path), help="The objects of a state directory.")
 @click.option("--lab", "lab_name", metavar="NAME", help="Those of a lab; without any source, of the one that runs.")
-@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Those of its current context's cluster.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Those of its cluster.")
+@click.option("--context", metavar="NAME", help="The kubeconfig's context, by default its current one.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.argument("target")
 def describe(
@@ -36,6 +37,7 @@ def describe(
     state_directory: Path | None,
     lab_name: str | None,
     kubeconfig: Path | None,
+    context: str | None,
     output: str,
     target: str,
 ) -> None:
@@ -58,6 +60,7 @@ def describe(
             is_recursive=is_recursive,
             state_directory=RUN / lab.name / "state" if lab else state_directory,
             kubeconfig=kubeconfig,
+            context=context,
             mesh_config=None,
         )
         objects = Objects(material)
@@ -67,8 +70,8 @@ def describe(
     except WeftError as exc:
         click.echo(f"weft: {exc}", err=True)
         sys.exit(NOT_FOUND_EXIT)
-    if lab is not None:
-        found = _as_agents_say(found, Inquiry(lab))
+    if (mesh := lab or _installed(kubeconfig, context)) is not None:
+        found = _as_agents_say(found, Inquiry(mesh))
     if output == "json":
         click.echo(json.dumps(portrait.as_json(found), indent=2))
     else:
@@ -92,6 +95,19 @@ def _target(text: str) -> tuple[str, places.PodName]:
 def _lab(name: str | None, *others: object) -> reach.Lab | None:
     """The lab that is asked about, None if it is other objects."""
     return reach.running_lab(name) if name is not None or not any(others) else None
+
+
+def _installed(kubeconfig: Path | None, context: str | None) -> reach.Mesh | None:
+    """The mesh of the cluster that is asked about, None without one, or for who may not reach into it."""
+    if kubeconfig is None:
+        return None
+    from agent.cli.cluster_reach import installed_mesh  # its client takes a while to load
+
+    try:
+        return installed_mesh(kubeconfig, context)
+    except WeftError as exc:
+        click.echo(f"weft: node agents are not asked: {exc}", err=True)
+        return None
 
 
 def _as_agents_say(found: Description, inquiry: Inquiry) -> Description:

@@ -8,17 +8,21 @@ from dataclasses import dataclass, field, replace
 from agent import wire
 from agent.analysis import hosts, workloads
 from agent.analysis.corpus import Corpus, Entry, Finding
+from agent.analysis.mesh import settings
 from agent.analysis.run import Material, analyze
 from agent.analysis.workloads import Workload
 from agent.api import kubernetes
+from agent.api.mesh_config.mesh import MeshConfig
 from agent.cli import protection, routing
 from agent.cli.places import PodName
 from agent.cli.protection import Callers, Enrolment, Policy
 from agent.cli.routing import Route, Waypoint
 from agent.controller.cluster import ClusterState
+from agent.controller.mesh import Mesh
 from agent.errors import NotFoundError
 from agent.manifests import Key
 from agent.model import NodeName, Pod, PodUid
+from agent.node.selection import Rules
 
 _POLICIES = ("AuthorizationPolicy", "PeerAuthentication")
 
@@ -75,7 +79,7 @@ class Objects:
     def __init__(self, material: Material) -> None:
         self._material = material
         self.corpus = Corpus(material.entries.values(), material.mesh, material.unread)
-        self.state = ClusterState("objects")
+        self.state = ClusterState("objects", Mesh(config=settings(self.corpus) or MeshConfig()))
         for entry in material.entries.values():
             self.state.take(entry.value)
 
@@ -113,7 +117,8 @@ class Objects:
     def _member(self, workload: Workload) -> Member:
         pod = _pod(workload)
         labels = workloads.labels_of_namespace(self.corpus, pod.namespace)
-        return Member(pod, protection.enrolment(pod, labels), protection.callers(self.state, pod))
+        rules = Rules(discovery=self.state.mesh.config.discovery_selectors)
+        return Member(pod, protection.enrolment(pod, labels, rules), protection.callers(self.state, pod))
 
     def _reached(self, service: Entry[kubernetes.Service]) -> Reached:
         spec = service.value.spec
@@ -127,7 +132,7 @@ class Objects:
         """Policies that could be for the namespace's pods and were refused on reading."""
         read = {entry.key for entry in self._material.entries.values()}
         told = {finding.key for finding in self._material.findings if finding.key is not None} - read
-        here = (each for each in told if each.namespace in (namespace, wire.SYSTEM_NAMESPACE))
+        here = (each for each in told if each.namespace in (namespace, self.state.mesh.root_namespace))
         return tuple(sorted((each for each in here if each.kind in _POLICIES), key=str))
 
     def _missing(self, what: str, name: str, known: Iterable[str]) -> str:
@@ -174,4 +179,5 @@ def _pod(workload: Workload) -> Pod:
         annotations=workload.annotations,
         host_network=workload.spec.host_network,
         workload_name=workload.entry.name,
+        sidecar=kubernetes.sidecar(workload.annotations, workload.spec),
     )

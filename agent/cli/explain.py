@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from agent.cli import narrative, places, reach
+from agent.cli import narrative, places
+from agent.cli.choice import Choice, mesh_options
 from agent.cli.explanation import explain as find_out
 from agent.cli.verdict import ALLOWED, REFUSED, UNKNOWN
 
@@ -16,10 +17,10 @@ _EXITS = {ALLOWED: 0, REFUSED: 1, UNKNOWN: 2}
 
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--lab", "lab_name", metavar="NAME", help="Which lab; by default the one that runs.")
+@mesh_options
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-def explain(output: str, lab_name: str | None, source: str, target: str) -> None:
+def explain(choice: Choice, output: str, source: str, target: str) -> None:
     """Say what becomes of a connection, and why.
 
     FROM is NAMESPACE/POD. TO is NAMESPACE/POD:PORT, or HOST:PORT with a Service's name, as the pod
@@ -28,7 +29,7 @@ def explain(output: str, lab_name: str | None, source: str, target: str) -> None
     Exit status: 0 allowed, 1 refused, 2 it cannot be told, 64 wrong usage.
     """
     asked = places.pod_name(source), places.target(target)
-    mesh = reach.lab_or_exit(lab_name, _EXITS[UNKNOWN])
+    mesh = choice.mesh_or_exit(_EXITS[UNKNOWN])
     answer = find_out(mesh, *asked)
     if output == "json":
         click.echo(json.dumps(narrative.as_json(answer), indent=2))

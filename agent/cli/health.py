@@ -5,16 +5,18 @@ Its field names are stable and described in docs/operating.md.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE, DATAPLANE_MODE_LABEL
 
 Json = dict[str, Any]
 
 WELL, PROBLEMS, UNKNOWN = "well", "problems", "unknown"
 _TYPES: Final = {ADDRESS_TYPE: "workloads", AUTHORIZATION_TYPE: "policies"}
+_TOLD_BY_ALL: Final = ("refused", "problems")
 _STAYS: Final = "its last good state, if it had one, stays in force"
 
 
@@ -33,6 +35,18 @@ class Answers:
     agents: Mapping[str, Sequence[Json]] = field(default_factory=dict)
     proxies: Mapping[str, Json] = field(default_factory=dict)
     away: Sequence[str] = ()
+
+
+def of_all(controllers: Sequence[Json]) -> Json | None:
+    """/debug/syncz of several controllers as that of one: each knows all of the cluster and some of the proxies."""
+    if not controllers:
+        return None
+    return {
+        "synced": all(each["synced"] for each in controllers),
+        "resources": controllers[0]["resources"],
+        "proxies": [proxy for each in controllers for proxy in each["proxies"]],
+        **{name: list(dict.fromkeys(text for each in controllers for text in each[name])) for name in _TOLD_BY_ALL},
+    }
 
 
 def document(answers: Answers, now: float) -> Json:
@@ -56,6 +70,7 @@ def document(answers: Answers, now: float) -> Json:
         "state": UNKNOWN if answers.away else PROBLEMS if problems else WELL,
         "unreachable": list(answers.away),
         "problems": problems,
+        "notes": list(_notes(pods)),
         "controller": _controller(answers.syncz),
         "nodes": [_node(node, answers, pods) for node in answers.nodes],
         "proxies": proxies,
@@ -180,6 +195,20 @@ def _of_pods(pods: Iterable[Json]) -> Iterator[Json]:
             yield {"kind": "pod", "text": f"{name} is left as it is: {pod['reason']}"}
         if pod["sidecar"] and pod["state"] == "enrolled":
             yield {"kind": "pod", "text": f"{name} is enrolled and asks for a sidecar too: take one of the labels off"}
+
+
+def _notes(pods: Sequence[Json]) -> Iterator[str]:
+    """What somebody may have meant otherwise, though nothing is wrong with it."""
+    asking = Counter((pod["namespace"], pod["injection"]) for pod in pods if pod["injection"])
+    for (namespace, label), count in sorted(asking.items()):
+        how_many = "a pod" if count == 1 else f"{count} pods"
+        yield (
+            f"namespace {namespace} has the label {label} and {how_many}: that asks for sidecars, which Weft has not; "
+            f"{DATAPLANE_MODE_LABEL}=ambient enrols them"
+        )
+    for pod in pods:
+        for name in pod["without_effect"] if pod["state"] != "outside" else ():
+            yield f"pod {pod['namespace']}/{pod['name']} has the annotation {name}, which has no effect"
 
 
 def _of_certificates(certificates: Iterable[Json]) -> Iterator[Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,11 +79,11 @@ class Inquiry:
 
     def policies(self) -> list[Json]:
         """The controller's list of policies; empty while it does not answer: it is for advice only."""
-        try:
-            found: list[Json] = self._ask(reach.CONTROLLER, DEBUG_PORT, "/debug/policies")
-        except WeftError:
-            return []
-        return found
+        for controller in self._mesh.controllers:
+            with contextlib.suppress(WeftError):
+                found: list[Json] = self._ask(controller, DEBUG_PORT, "/debug/policies")
+                return found
+        return []
 
     def _ask(self, process: reach.Process, port: int, path: str, query: Mapping[str, str] | None = None) -> Any:
         if (before := self._away.get(process)) is not None:

@@ -25,6 +25,7 @@ def gather(
     state_directory: Path | None,
     kubeconfig: Path | None,
     mesh_config: Path | None,
+    context: str | None = None,
 ) -> Material:
     """Everything that is named; None stands for what is not asked for.
 
@@ -34,7 +35,7 @@ def gather(
     """
     material = Material()
     if kubeconfig is not None:
-        asyncio.run(_add_cluster(material, kubeconfig))
+        asyncio.run(_add_cluster(material, kubeconfig, context))
     if state_directory is not None:
         _add_state(material, state_directory)
     for name, text in texts(paths, is_recursive=is_recursive):
@@ -47,8 +48,8 @@ def gather(
     return material
 
 
-async def _add_cluster(material: Material, kubeconfig: Path) -> None:
-    connection = await Connection.open(kubeconfig)
+async def _add_cluster(material: Material, kubeconfig: Path, context: str | None) -> None:
+    connection = await Connection.open(kubeconfig, context)
     try:
         async for listed in live.everything(connection):
             if listed.refusal:

@@ -15,7 +15,7 @@ from agent.api.security import AuthorizationPolicy, PeerAuthentication
 from agent.controller import peers, policies
 from agent.controller.cluster import ClusterState
 from agent.model import Pod
-from agent.node import selection
+from agent.node.selection import DEFAULT, Rules, judge
 
 _ORDER: Final = ("CUSTOM", "DENY", "ALLOW", "AUDIT")  # in which they decide
 ENROLLED: Final = "enrolled"
@@ -58,21 +58,23 @@ class Policy:
     pods: int  # how many of those that are described it is for
 
 
-def enrolment(pod: Pod, namespace_labels: Mapping[str, str]) -> Enrolment:
+def enrolment(pod: Pod, namespace_labels: Mapping[str, str], rules: Rules = DEFAULT) -> Enrolment:
     """A pod that no cluster has stored counts as enrolled when it is to be."""
-    chosen = selection.select([pod], {pod.namespace: namespace_labels}, pod.node, ())
-    is_wanted, is_redirected = pod.uid in chosen.wanted, _is_redirected(pod)
-    reason = chosen.problems.get(pod.uid) or _reason(pod, namespace_labels)
-    if is_wanted:
-        return Enrolment(ENROLLED if is_redirected or not pod.uid else PENDING, reason)
-    return Enrolment(LEAVING if is_redirected else OUTSIDE, reason)
+    verdict = judge(pod, namespace_labels, rules)
+    if pod.is_finished:
+        return Enrolment(OUTSIDE, "it has ended")
+    if verdict.is_wanted:
+        reason = _by_which_label(pod, namespace_labels)
+        return Enrolment(ENROLLED if pod.is_redirected or not pod.uid else PENDING, reason)
+    return Enrolment(LEAVING if pod.is_redirected else OUTSIDE, verdict.reason)
 
 
 def callers(state: ClusterState, pod: Pod) -> Callers:
     """What PeerAuthentications say of connections without an identity."""
     around = state.peers_around(pod.namespace)
     own = peers.governing(pod, around)
-    deciding = next((each for each in _scopes(own, around) if each.spec.mtls.mode != "UNSET"), None)
+    scopes = _scopes(own, around, state.mesh.root_namespace)
+    deciding = next((each for each in scopes if each.spec.mtls.mode != "UNSET"), None)
     ports = {port: mtls.mode for port, mtls in own.spec.port_level_mtls.items()} if own else {}
     is_strict = deciding is not None and deciding.spec.mtls.mode == "STRICT"
     differing = {port: mode for port, mode in ports.items() if mode != "UNSET" and (mode == "STRICT") != is_strict}
@@ -85,6 +87,7 @@ def policies_of(state: ClusterState, pods: Sequence[Pod], waypoints: Collection[
     Of a waypoint's, what is said is what becomes of it at node proxies.
     """
     counted: Counter[str] = Counter()
+    root = state.mesh.root_namespace
     found = {policy.full_name: policy for policy in state.policies.values() if _is_at(policy, waypoints)}
     for pod in pods:
         here = {policy.full_name: policy for policy in state.policies_on(pod)}
@@ -94,7 +97,7 @@ def policies_of(state: ClusterState, pods: Sequence[Pod], waypoints: Collection[
         Policy(
             name,
             policy.spec.action,
-            "waypoint" if _is_at(policy, waypoints) else _scope(policy.is_of_mesh, policies.is_listed(policy)),
+            "waypoint" if _is_at(policy, waypoints) else _scope(policy.is_of_mesh(root), policies.is_listed(policy)),
             policy.is_dry_run,
             policies.convert(policy).shortfalls,
             len(pods) if _is_at(policy, waypoints) else counted[name],
@@ -109,29 +112,21 @@ def _is_at(policy: AuthorizationPolicy, waypoints: Collection[str]) -> bool:
     return any(f"{policy.metadata.namespace}/{name}" in waypoints for name in gateways)
 
 
-def _is_redirected(pod: Pod) -> bool:
-    return pod.annotations.get(wire.REDIRECTION_ANNOTATION) == wire.REDIRECTION_ENABLED
-
-
-def _reason(pod: Pod, namespace_labels: Mapping[str, str]) -> str:
-    if pod.host_network:
-        return "it is in the node's network"
-    if pod.is_finished:
-        return "it has ended"
-    if pod.namespace in selection.EXCLUDED_NAMESPACES:
-        return f"pods of namespace {pod.namespace} are never enrolled"
+def _by_which_label(pod: Pod, namespace_labels: Mapping[str, str]) -> str:
     label = wire.DATAPLANE_MODE_LABEL
     if pod.labels.get(label):
         return f"by its label {label}={pod.labels[label]}"
-    if namespace_labels.get(label):
-        return f"by the label {label}={namespace_labels[label]} of namespace {pod.namespace}"
-    return f"neither it nor namespace {pod.namespace} has the label {label}=ambient"
+    return f"by the label {label}={namespace_labels.get(label)} of namespace {pod.namespace}"
 
 
-def _scopes(own: PeerAuthentication | None, around: Sequence[PeerAuthentication]) -> list[PeerAuthentication]:
+def _scopes(
+    own: PeerAuthentication | None, around: Sequence[PeerAuthentication], root_namespace: str
+) -> list[PeerAuthentication]:
     """The narrowest first, and of each scope the oldest."""
     wide = sorted(filter(peers.is_wide, around), key=lambda peer: peer.age)
-    firsts = [next((each for each in wide if each.is_of_mesh == is_of_mesh), None) for is_of_mesh in (False, True)]
+    of_mesh = next((each for each in wide if each.is_of_mesh(root_namespace)), None)
+    of_namespace = next((each for each in wide if not each.is_of_mesh(root_namespace)), None)
+    firsts = (of_namespace, of_mesh)
     return [each for each in (own, *firsts) if each is not None]
 
 

@@ -11,16 +11,13 @@ import contextlib
 import http.client
 import json
 import socket
-import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-import click
-
-from agent.errors import ConfigError, InvalidObjectError, NotFoundError, RefusedError, UnavailableError, WeftError
+from agent.errors import ConfigError, InvalidObjectError, NotFoundError, RefusedError, UnavailableError
 from agent.lab import namespaces, record
 from agent.lab.layout import CONTROL, RUN
 
@@ -33,11 +30,12 @@ class Process:
     """A process of the mesh: the controller, or a node's agent or proxy."""
 
     kind: str  # controller, node or proxy
-    node: str = ""  # empty for the controller
+    node: str = ""  # empty for a controller
+    pod: str = ""  # of one of several controllers
 
     def __str__(self) -> str:
         names = {"node": "node agent", "proxy": "node proxy"}
-        return f"{names[self.kind]} of {self.node}" if self.node else self.kind
+        return f"{names[self.kind]} of {self.node}" if self.node else f"{self.kind} {self.pod}".rstrip()
 
 
 CONTROLLER = Process("controller")
@@ -58,6 +56,10 @@ class Mesh(Protocol):
     def nodes(self) -> tuple[str, ...]:
         """Names of the nodes, in order."""
 
+    @property
+    def controllers(self) -> tuple[Process, ...]:
+        """Each knows the cluster, and the proxies that it serves."""
+
     def connect(self, process: Process, port: int) -> socket.socket:
         """A blocking connection to a port on the process's own loopback; the caller closes it.
 
@@ -74,6 +76,7 @@ class Lab:
     def __init__(self, name: str, nodes: tuple[str, ...], report: Path) -> None:
         self.name = name
         self.nodes = nodes
+        self.controllers = (CONTROLLER,)
         self._report = report
 
     def connect(self, process: Process, port: int) -> socket.socket:
@@ -110,17 +113,6 @@ def running_lab(name: str | None, run: Path = RUN) -> Lab:
         raise NotFoundError(f"no lab {name!r} runs here; there are: {', '.join(known) or 'none'}")
     folder = run / name
     return Lab(name, record.read(folder / "lab.json").nodes, folder / "report.json")
-
-
-def lab_or_exit(name: str | None, status: int) -> Lab:
-    """The running lab; ends the command with this exit status if there is none. Raises ConfigError as running_lab()."""
-    try:
-        return running_lab(name)
-    except ConfigError:
-        raise
-    except WeftError as exc:
-        click.echo(f"weft: {exc}", err=True)
-        sys.exit(status)
 
 
 def ask(mesh: Mesh, process: Process, port: int, path: str, query: Mapping[str, str] | None = None) -> Any:

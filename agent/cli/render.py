@@ -16,6 +16,8 @@ from agent.cli.files import texts
 from agent.controller import workloads
 from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import ClusterState
+from agent.controller.entries.messages import Place
+from agent.controller.entries.publication import Publication
 from agent.controller.resources import Resource
 from agent.documents import UnreadableError
 from agent.errors import InvalidObjectError
@@ -34,7 +36,7 @@ def render(first: tuple[Path, ...], output: str, more: tuple[Path, ...]) -> None
 
     Pods count as running and ready unless their manifest has a status; a Deployment stands for
     one pod of its name. Only what the cluster itself gives, such as addresses, is left out.
-    What a policy asks for and node proxies cannot enforce is said on standard error.
+    What a policy or an entry asks for and node proxies cannot do is said on standard error.
     """
     logging.getLogger("agent").addHandler(logging.NullHandler())  # all that is logged is said below
     told, problems = tell(read([*first, *more]))
@@ -54,7 +56,7 @@ def read(paths: Iterable[Path]) -> list[manifests.Manifest]:
 
 
 def tell(objects: Sequence[manifests.Manifest]) -> tuple[dict[str, list[Object]], list[str]]:
-    """Policies, workloads and services as protobuf JSON, and the policies' shortfalls."""
+    """Policies, workloads and services as protobuf JSON, and what policies and entries fall short of."""
     state = ClusterState("manifests")
     policies: dict[str, Resource] = {}
 
@@ -67,16 +69,22 @@ def tell(objects: Sequence[manifests.Manifest]) -> tuple[dict[str, list[Object]]
     for manifest in objects:
         kind, found = _as_it_runs(manifest)
         authorizations.update(state.apply(kube.Change(kube.ChangeType.ADDED, kind, found)))
+    publication = Publication(state, Place(wire.DEFAULT_CLUSTER, wire.DEFAULT_TRUST_DOMAIN))
+    entries = {holder: publication.of(holder) for holder in sorted(state.entries.holders())}
+    services = [
+        workloads.service(found, state.annotations.get(key[0], {})).service
+        for key, found in sorted(state.services.items())
+        if workloads.is_routed(found)
+    ]
+    services += [found for outcome in entries.values() for found in outcome.services.values()]
+    others = [MessageToDict(found) for outcome in entries.values() for found in outcome.workloads.values()]
     told = {
         "policies": [_policy(found) for _, found in sorted(policies.items())],
-        "workloads": list(_workloads(state)),
-        "services": [
-            MessageToDict(workloads.service(found).service)
-            for _, found in sorted(state.services.items())
-            if workloads.is_routed(found)
-        ],
+        "workloads": [*_workloads(state, publication), *others],
+        "services": list(map(MessageToDict, services)),
     }
-    return told, authorizations.problems()
+    shortfalls = [f"{holder}: {each.text}" for holder, outcome in entries.items() for each in outcome.told()]
+    return told, [*authorizations.problems(), *shortfalls]
 
 
 def _reading(name: str, text: str | UnreadableError) -> manifests.Reading:
@@ -108,14 +116,16 @@ def _policy(found: Resource) -> Object:
     return {**told, "groups": [{"rules": rule.get("clauses", [])} for rule in rules]}
 
 
-def _workloads(state: ClusterState) -> Iterator[Object]:
+def _workloads(state: ClusterState, publication: Publication) -> Iterator[Object]:
     for _, candidate in sorted(state.candidates.items()):
         pod = candidate.pod
         found = workloads.workload(
             candidate,
-            state.services_in(pod.namespace).values(),
+            state.services_selecting(pod),
             cluster=wire.DEFAULT_CLUSTER,
             trust_domain=wire.DEFAULT_TRUST_DOMAIN,
             policies=state.listed_policies(pod),
         )
+        for service, ports in publication.joined(candidate):
+            found.workload.services[service].CopyFrom(ports)
         yield MessageToDict(found.workload)

@@ -13,6 +13,7 @@ import click
 from rich.console import RenderableType
 
 from agent.cli import health, reach
+from agent.cli.choice import Choice, mesh_options
 from agent.cli.tables import MOST_ROWS, console, span, table
 from agent.errors import WeftError
 from agent.wire import ADMIN_PORT, DEBUG_PORT
@@ -27,8 +28,8 @@ _AT_A_TIME = 16  # processes asked
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("-n", "--namespace", help="Only pods, certificates and policies of this namespace.")
 @click.option("-A", "--all", "is_whole", is_flag=True, help=f"Every row; without it at most {MOST_ROWS} a table.")
-@click.option("--lab", "lab_name", metavar="NAME", help="Which lab; by default the one that runs.")
-def status(output: str, namespace: str | None, is_whole: bool, lab_name: str | None) -> None:
+@mesh_options
+def status(choice: Choice, output: str, namespace: str | None, is_whole: bool) -> None:
     """Show how the mesh is doing.
 
     Nodes, proxies, certificates, policies, and what is wrong.
@@ -36,8 +37,7 @@ def status(output: str, namespace: str | None, is_whole: bool, lab_name: str | N
     Exit status: 0 all is well, 1 there are problems, 2 some process could not be asked (what the
     others say is printed), 64 wrong usage.
     """
-    mesh = reach.lab_or_exit(lab_name, _EXITS[health.UNKNOWN])
-    found = health.document(gather(mesh), time.time())
+    found = health.document(gather(choice.mesh_or_exit(_EXITS[health.UNKNOWN])), time.time())
     shown = of_namespace(found, namespace) if namespace else found
     if output == "json":
         click.echo(json.dumps(shown, indent=2))
@@ -63,21 +63,27 @@ def gather(mesh: reach.Mesh) -> health.Answers:
     def ask(process: reach.Process, port: int, path: str) -> Callable[[], Any]:
         return lambda: reach.ask(mesh, process, port, path)
 
+    controllers = mesh.controllers or (reach.CONTROLLER,)
     questions = [
         mesh.problems,
-        ask(reach.CONTROLLER, DEBUG_PORT, "/debug/syncz"),
-        ask(reach.CONTROLLER, DEBUG_PORT, "/debug/policies"),
+        *(ask(each, DEBUG_PORT, "/debug/syncz") for each in controllers),
+        *(ask(each, DEBUG_PORT, "/debug/policies") for each in controllers),
         *(ask(reach.agent_of(node), DEBUG_PORT, "/debug/pods") for node in mesh.nodes),
         *(ask(reach.proxy_of(node), ADMIN_PORT, "/status") for node in mesh.nodes),
     ]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        written, syncz, policies, *rest = pool.map(attempt, questions)
+        written, *rest = pool.map(attempt, questions)
+    syncz, policies, rest = (
+        rest[: len(controllers)],
+        rest[len(controllers) :][: len(controllers)],
+        rest[2 * len(controllers) :],
+    )
     agents, proxies = rest[: len(mesh.nodes)], rest[len(mesh.nodes) :]
     return health.Answers(
         nodes=mesh.nodes,
         written=written or (),
-        syncz=syncz,
-        policies=policies or (),
+        syncz=health.of_all([each for each in syncz if each is not None]),
+        policies=next((each for each in policies if each is not None), ()),
         agents={node: found for node, found in zip(mesh.nodes, agents, strict=True) if found is not None},
         proxies={node: found for node, found in zip(mesh.nodes, proxies, strict=True) if found is not None},
         away=sorted(set(away)),
@@ -118,6 +124,8 @@ def tables(found: Json, most: int | None) -> Iterator[RenderableType]:
 
 
 def _conclusion(found: Json, most: int | None) -> Iterator[RenderableType]:
+    if found["notes"]:
+        yield table("To know", ("WHAT",), ([text] for text in found["notes"]), most)
     if found["unreachable"]:
         yield table("Cannot be asked", ("WHO AND WHY",), ([text] for text in found["unreachable"]), most)
     if found["problems"]:

@@ -133,7 +133,9 @@ async def refusal_of(api: Connection, method: str, path: str, body: Object | Non
 SYSTEM_PATH = f"/api/v1/namespaces/{SYSTEM}"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+DAEMON_SETS = f"/apis/apps/v1/namespaces/{SYSTEM}/daemonsets"
 SECURITY = "/apis/security.istio.io/v1"
+NETWORKING = "/apis/networking.istio.io/v1"
 TO_BE_ADMINISTRATOR: Object = {
     "metadata": {"name": "mine"},
     "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
@@ -142,10 +144,15 @@ NOTHING: Object = {}
 REQUESTS: dict[str, tuple[str, str, Object | None]] = {
     "secrets": ("GET", "/api/v1/secrets", None),
     "the root's key": ("GET", f"{SYSTEM_PATH}/secrets/istio-ca-secret", None),
+    "the record of its authority": ("GET", f"{SYSTEM_PATH}/secrets/weft-ca-record", None),
     "nodes": ("GET", "/api/v1/nodes", None),
     "services": ("GET", "/api/v1/services", None),
     "config maps": ("GET", "/api/v1/configmaps", None),
+    "config maps of its namespace": ("GET", f"{SYSTEM_PATH}/configmaps", None),
+    "a config map that is not the mesh's": ("GET", f"{SYSTEM_PATH}/configmaps/istio-ca-root-cert", None),
+    "the mesh's settings": ("PATCH", f"{SYSTEM_PATH}/configmaps/istio", NOTHING),
     "policies": ("GET", f"{SECURITY}/authorizationpolicies", None),
+    "service entries": ("GET", f"{NETWORKING}/serviceentries", None),
     "a token of another": ("POST", f"{SYSTEM_PATH}/serviceaccounts/weft-proxy/token", {"spec": {}}),
     "whose a token is": ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}}),
     "permissions": ("POST", f"{RBAC}/clusterrolebindings", TO_BE_ADMINISTRATOR),
@@ -153,6 +160,8 @@ REQUESTS: dict[str, tuple[str, str, Object | None]] = {
     "what a pod runs": ("PATCH", f"{SYSTEM_PATH}/pods/{AGENT_POD}", NOTHING),
     "a command in a pod": ("POST", f"{SYSTEM_PATH}/pods/{AGENT_POD}/exec", None),
     "a namespace's labels": ("PATCH", f"/api/v1/namespaces/{SYSTEM}", NOTHING),
+    "another daemon set": ("GET", f"{DAEMON_SETS}/weft-proxy", None),
+    "the end of its daemon set": ("DELETE", f"{DAEMON_SETS}/weft-node", None),
     "the lease": ("PATCH", f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/weft-controller", NOTHING),
     "the rule over it": (
         "DELETE",
@@ -172,11 +181,18 @@ OF_A_CONTROLLER: dict[str, tuple[str, str, Object | None]] = {
     "another secret of its namespace": ("GET", f"{SYSTEM_PATH}/secrets/another", None),
     "a secret of another namespace": ("GET", "/api/v1/namespaces/default/secrets/istio-ca-secret", None),
     "the root's end": ("DELETE", f"{SYSTEM_PATH}/secrets/istio-ca-secret", None),
-    "another root": ("PATCH", f"{SYSTEM_PATH}/secrets/istio-ca-secret", NOTHING),
+    "what is plugged in": ("PATCH", f"{SYSTEM_PATH}/secrets/cacerts", NOTHING),
+    "the end of its record": ("DELETE", f"{SYSTEM_PATH}/secrets/weft-ca-record", None),
+    "that name in another namespace": ("GET", "/api/v1/namespaces/default/secrets/weft-ca-record", None),
     "other config maps": ("GET", "/api/v1/configmaps", None),
+    "config maps of its namespace": ("GET", f"{SYSTEM_PATH}/configmaps", None),
+    "the mesh's settings": ("PATCH", f"{SYSTEM_PATH}/configmaps/istio", NOTHING),
     "another config map": ("PATCH", "/api/v1/namespaces/default/configmaps/kube-root-ca.crt", NOTHING),
     "a policy itself": ("PATCH", f"{SECURITY}/namespaces/default/authorizationpolicies/front", NOTHING),
     "a new policy": ("POST", f"{SECURITY}/namespaces/default/authorizationpolicies", {"metadata": {"name": "x"}}),
+    "an entry itself": ("PATCH", f"{NETWORKING}/namespaces/default/serviceentries/db", NOTHING),
+    "a new entry": ("POST", f"{NETWORKING}/namespaces/default/workloadentries", {"metadata": {"name": "x"}}),
+    "the end of an entry": ("DELETE", f"{NETWORKING}/namespaces/default/workloadentries/vm", None),
     "a pod's status": ("PATCH", f"{SYSTEM_PATH}/pods/{AGENT_POD}/status", NOTHING),
     "a service": ("PATCH", "/api/v1/namespaces/default/services/kubernetes", NOTHING),
     "another lease": ("PATCH", f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/another", NOTHING),
