@@ -2,14 +2,15 @@
 # A lane that takes longer than its budget (seconds) is stopped and fails.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup kubernetes demo test check unit engine kernel cluster bench gen format clean
+.PHONY: help setup kubernetes demo test check unit engine kernel cluster image bench gen format clean
 
 BIN := .venv/bin
 CHECK_BUDGET  := 420
 ENGINE_BUDGET := 600
 UNIT_BUDGET   := 240
 KERNEL_BUDGET := 900
-CLUSTER_BUDGET := 300
+CLUSTER_BUDGET := 900
+IMAGE_BUDGET  := 600
 CARGO := cargo --quiet
 CARGO_TEST := --manifest-path proxy/Cargo.toml --release --no-default-features
 
@@ -25,7 +26,7 @@ kubernetes: ## Build the control plane that the cluster lane runs, once, outside
 demo: setup ## Bring up a mesh of two nodes and show it at work
 	@$(BIN)/python examples/shop/demo.py
 
-test: setup kubernetes check engine unit kernel cluster ## Run every lane
+test: setup kubernetes check engine unit kernel cluster image ## Run every lane
 
 check: setup ## Format, lint, types, layers, generated files
 	timeout $(CHECK_BUDGET) scripts/check.sh
@@ -41,6 +42,10 @@ kernel: setup ## Tests with real namespaces, BPF and engine; needs root
 
 cluster: setup kubernetes ## Tests with a real API server and etcd
 	timeout $(CLUSTER_BUDGET) $(BIN)/python -m pytest tests/cluster
+
+image: setup ## Build the container image (build/), without a registry, and run what is in it
+	timeout $(IMAGE_BUDGET) scripts/image/build.sh
+	timeout $(IMAGE_BUDGET) $(BIN)/python -m pytest tests/image
 
 bench: setup ## Measure against direct TCP; writes bench/results.json
 	$(BIN)/python -m bench.main
