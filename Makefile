@@ -47,8 +47,9 @@ image: setup ## Build the container image (build/), without a registry, and run 
 	timeout $(IMAGE_BUDGET) scripts/image/build.sh
 	timeout $(IMAGE_BUDGET) $(BIN)/python -m pytest tests/image
 
-bench: setup ## Measure against direct TCP; writes bench/results.json
+bench: setup kubernetes ## Measure against direct TCP, and a large cluster; writes bench/results.json
 	$(BIN)/python -m bench.main
+	$(BIN)/python -m bench.scale
 
 gen: setup ## Generate the protobuf stubs, the resource definitions and the tables in the docs anew
 	PATH=$(CURDIR)/$(BIN):$$PATH scripts/generate.sh .

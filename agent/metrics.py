@@ -41,6 +41,12 @@ class ControllerMetrics:
             registry=registry,
         )
         self.resources = Gauge("weft_controller_resources", "Resources published", ["type"], registry=registry)
+        self.computed = Counter(
+            "weft_controller_resources_computed",
+            "Resources made from the cluster's objects, changed or not",
+            ["type"],
+            registry=registry,
+        )
         self.problems = Gauge("weft_controller_problems", "Objects that cannot be used as they are", registry=registry)
         self.csrs = Counter("citadel_server_csr_count", "Certificate requests received", registry=registry)
         self.certificates = Counter(

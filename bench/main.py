@@ -27,7 +27,7 @@ from rich.table import Table
 from agent.lab import namespaces
 from agent.lab.session import Session, until
 from agent.wire import REDIRECTION_ANNOTATION, REDIRECTION_ENABLED
-from bench import validation
+from bench import results, validation
 from bench.verdicts import verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -264,7 +264,7 @@ def report(rows: list[Row]) -> None:
     table = Table(title=f"Weft against direct TCP, {PAIRS} pairs", title_justify="left")
     for heading in ("workload", "weft", "direct", "unit", "ratio", "interval"):
         table.add_column(heading, justify="left" if heading in ("workload", "unit") else "right")
-    results = []
+    found: list[results.Result] = []
     for row in rows:
         ratios = row.ratios()
         ratio = statistics.median(ratios) if ratios else None
@@ -274,15 +274,15 @@ def report(rows: list[Row]) -> None:
         spread = f"{interval[0]:.2f} - {interval[1]:.2f}" if interval else ""
         weft = f"{statistics.median(row.mesh):.4g}"
         table.add_row(row.workload, weft, direct, row.unit, f"{ratio:.2f}" if ratio else "", spread)
-        results.append(
+        found.append(
             {"workload": row.workload, "subject": "weft", "median": statistics.median(row.mesh), "unit": row.unit}
             | ({"ratio": ratio, "interval": interval} if ratios else {})
         )
         if row.direct:
             median = statistics.median(row.direct)
-            results.append({"workload": row.workload, "subject": "direct", "median": median, "unit": row.unit})
+            found.append({"workload": row.workload, "subject": "direct", "median": median, "unit": row.unit})
     Console().print(table)
-    (ROOT / "bench" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    results.put(found, is_scale=False)
 
 
 def main() -> None:

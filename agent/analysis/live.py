@@ -53,7 +53,7 @@ async def everything(connection: Connection) -> AsyncIterator[Listed]:
         if kind is None:
             continue
         try:
-            objects, _ = await listing.everything(connection, kind)
+            objects = await listing.everything(connection, kind)
         except ForbiddenError as exc:
             yield Listed(model, refusal=f"{kind.plural}: {exc}")
         else:

@@ -29,8 +29,7 @@ class ApiServer:
         self._only = only or {}
 
     async def list(self, kind: Kind) -> list[Object]:
-        objects, _ = await listing.everything(self._connection, kind, self._selector(kind))
-        return objects
+        return await listing.everything(self._connection, kind, self._selector(kind))
 
     def _selector(self, kind: Kind) -> str:
         return f"metadata.name={kind.named}" if kind.named else self._only.get(kind, "")

@@ -85,19 +85,33 @@ class Follower:
 
     async def _list(self) -> None:
         try:
-            objects, version = await listing.everything(self._connection, self._kind, self._selector)
+            version = await self._read()
         except NotFoundError:
             # Believed only of an API server that says what it serves instead: the answer empties what is known.
             if await listing.is_served(self._connection, self._kind):
                 raise
-            objects, version = [], ""
+            await self._deliver(self._known.listing().end())
+            version = ""
         is_served = version != ""
         if is_served is not self._is_served:
             logger.info("kind is served" if is_served else "kind is not served", extra={"kind": self._kind.name})
         self._is_served = is_served
-        await self._deliver(self._known.listed(objects))
         self._version = version
         self._succeeded()
+
+    async def _read(self) -> str:
+        try:
+            return await self._read_pages(is_paged=True)
+        except ExpiredError:  # it took too long
+            return await self._read_pages(is_paged=False)
+
+    async def _read_pages(self, *, is_paged: bool) -> str:
+        listed, version = self._known.listing(), ""
+        async for page in listing.pages(self._connection, self._kind, self._selector, is_paged=is_paged):
+            await self._deliver(listed.page(page.items))
+            version = page.version
+        await self._deliver(listed.end())
+        return version
 
     async def _watch(self) -> None:
         seconds = int(WATCH_SECONDS * self._factor())

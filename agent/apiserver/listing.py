@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
 from agent.apiserver import requests
 from agent.apiserver.connection import Connection
 from agent.errors import ExpiredError, NotFoundError, ProtocolError
 from agent.kube import Kind, Object
 
 
-async def everything(connection: Connection, kind: Kind, selector: str = "") -> tuple[list[Object], str]:
-    """All objects of a kind that a field selector admits, as they were at the version that is returned with them.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, and the version that all of the list is as of."""
+
+    items: list[Object]
+    version: str
+
+
+async def everything(connection: Connection, kind: Kind, selector: str = "") -> list[Object]:
+    """All objects of a kind that a field selector admits, as they were at one version.
 
     A list that takes so long that the API server forgets its version between two pages is read again as one page.
     """
     try:
-        return await _pages(connection, kind, selector, is_paged=True)
+        return [item async for found in pages(connection, kind, selector) for item in found.items]
     except ExpiredError:
-        return await _pages(connection, kind, selector, is_paged=False)
+        whole = pages(connection, kind, selector, is_paged=False)
+        return [item async for found in whole for item in found.items]
 
 
 async def is_served(connection: Connection, kind: Kind) -> bool:
@@ -36,17 +48,19 @@ async def is_served(connection: Connection, kind: Kind) -> bool:
     return any(resource["name"] == kind.plural for resource in resources["resources"])
 
 
-async def _pages(connection: Connection, kind: Kind, selector: str, *, is_paged: bool) -> tuple[list[Object], str]:
+async def pages(
+    connection: Connection, kind: Kind, selector: str = "", *, is_paged: bool = True
+) -> AsyncIterator[Page]:
+    """The same, page after page. Raises ExpiredError when the API server forgets their version meanwhile."""
     path = requests.collection(kind)
-    found: list[Object] = []
     token = ""
     while True:
         page = await connection.request("GET", path, requests.page(token, selector, is_paged=is_paged))
         match page:
             case {"metadata": {"resourceVersion": str(version)}, "items": list(items)}:
-                found += [requests.whole(kind, listed) for listed in items]
+                yield Page([requests.whole(kind, listed) for listed in items], version)
             case _:
                 raise ProtocolError(f"{path}: the API server's answer is not a list")
         token = page["metadata"].get("continue", "")
         if not token:
-            return found, version
+            return

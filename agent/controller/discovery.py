@@ -31,6 +31,12 @@ Write = Callable[[bytes], Awaitable[None]]
 # network broke unseen. Each may hold a copy of all that is published, for as long as its reader is slow.
 MOST_STREAMS: Final = 4
 
+# When all proxies come at once each is owed the whole mesh. So many at a time are sent much: responses are made when
+# it is their turn, the transport copies what it has not sent yet, and whoever waits for a small change must not wait
+# for all of them. A slow reader's turn ends before its response does.
+TURNS: Final = 4
+TURN_SECONDS: Final = 0.5
+
 
 class Discovery:
     """Every connected proxy, and what they can ask for. Lives in one event loop."""
@@ -40,11 +46,15 @@ class Discovery:
         metrics: ControllerMetrics,
         send_timeout: timedelta = timedelta(minutes=1),
         answer_timeout: timedelta = timedelta(minutes=5),
+        *,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         """send_timeout: for a proxy to read a response; answer_timeout: to say what it thinks of it."""
         self.catalogues = {type_url: Catalogue(type_url) for type_url in TYPES}
         self.sessions: set[Session] = set()
         self._streams: defaultdict[Caller, deque[asyncio.Event]] = defaultdict(deque)  # the oldest first
+        self._turns = asyncio.Semaphore(TURNS)
+        self._turn_seconds = turn_seconds
         self._metrics = metrics
         self._send_seconds = send_timeout.total_seconds()
         self._answer_seconds = answer_timeout.total_seconds()
@@ -53,6 +63,8 @@ class Discovery:
 
     def publish(self, type_url: str, changed: Iterable[Resource], removed: Iterable[str]) -> None:
         """Make new contents known to every proxy that asked for them."""
+        changed = list(changed)
+        self._metrics.computed.labels(type=type_url).inc(len(changed))
         changes = self.catalogues[type_url].update(changed, removed)
         self._metrics.resources.labels(type=type_url).set(len(self.catalogues[type_url].resources))
         now = time.monotonic()
@@ -123,25 +135,35 @@ class Discovery:
         while not session.is_closed:
             await session.wake.wait()
             session.wake.clear()
-            while not session.is_closed and (answer := session.next_response()) is not None:
-                type_url, response = answer
-                session.awaited_since.setdefault(type_url, time.monotonic())
-                if not await self._send(session, response, write):
-                    return
-                self._metrics.pushes.labels(type=type_url).inc()
+            while not session.is_closed and await (self._in_turn if session.owes_much else self._write)(session, write):
+                pass
+            if session.is_closed:
+                return
             if session.changed_at is not None:
                 self._metrics.convergence_seconds.observe(time.monotonic() - session.changed_at)
                 session.changed_at = None
 
-    async def _send(self, session: Session, response: bytes, write: Write) -> bool:
-        """Whether the proxy has taken it in time; its stream ends if not."""
+    async def _write(self, session: Session, write: Write) -> bool:
+        """Whether there was something to say."""
+        answer = session.next_response()
+        if answer is None:
+            return False
+        type_url, response = answer
+        session.awaited_since.setdefault(type_url, time.monotonic())
         try:
             async with asyncio.timeout(self._send_seconds):
                 await write(response)
         except TimeoutError:
             self._drop(session, "stalled", f"it has not read a response for {self._send_seconds:g} s")
-            return False
+            return True
+        self._metrics.pushes.labels(type=type_url).inc()
         return True
+
+    async def _in_turn(self, session: Session, write: Write) -> bool:
+        async with asyncio.TaskGroup() as group, self._turns:
+            writing = group.create_task(self._write(session, write))
+            await asyncio.wait([writing], timeout=self._turn_seconds)
+        return writing.result()
 
     async def _read(self, session: Session, requests: Requests) -> None:
         try:

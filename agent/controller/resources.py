@@ -75,12 +75,28 @@ class Catalogue:
         self.type_url = type_url
         self.is_complete = False  # set once everything that exists is here
         self.revision = 0  # counts updates; for people, not for the protocol
+        self.versions: dict[str, str] = {}  # of the resources, by name
         self._resources: dict[str, Resource] = {}
         self._names_by_topic: dict[str, set[str]] = {}
+        self._whole = ("", b"")
 
     @property
     def resources(self) -> Mapping[str, Resource]:
         return self._resources
+
+    def response(self, changed: Iterable[Resource], removed: Iterable[str], nonce: str) -> bytes:
+        """An encoded response."""
+        rest: bytes = discovery_pb2.DeltaDiscoveryResponse(
+            type_url=self.type_url, nonce=nonce, system_version_info=str(self.revision), removed_resources=removed
+        ).SerializeToString()
+        return b"".join([*(each.encoded for each in changed), rest])
+
+    def whole(self) -> tuple[str, bytes]:
+        """The response that brings everything, and its nonce: one for all who want it at this revision."""
+        nonce = f"{self.revision}-whole"
+        if self._whole[0] != nonce:
+            self._whole = nonce, self.response((self._resources[name] for name in sorted(self._resources)), (), nonce)
+        return self._whole
 
     def update(self, changed: Iterable[Resource], removed: Iterable[str]) -> dict[str, frozenset[str]]:
         """Take in new contents; the names of those that really differ from before, with the policies each has left."""
@@ -112,6 +128,7 @@ class Catalogue:
             return False
         self._drop(new.name)
         self._resources[new.name] = new
+        self.versions[new.name] = new.version
         for topic in new.topics:
             self._names_by_topic.setdefault(topic, set()).add(new.name)
         return True
@@ -120,6 +137,7 @@ class Catalogue:
         old = self._resources.pop(name, None)
         if old is None:
             return False
+        del self.versions[name]
         for topic in old.topics:
             names = self._names_by_topic[topic]
             names.discard(name)

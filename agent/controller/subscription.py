@@ -29,6 +29,10 @@ class Subscription:
     wide: set[str] = field(default_factory=set)  # what the proxy holds, or may hold, in a form that is wide
     left: dict[str, frozenset[str]] = field(default_factory=dict)  # of pending workloads, the policies that each leaves
     unconfirmed: dict[str, str] = field(default_factory=dict)  # sent and not acknowledged, with the nonce
+    whole_nonce: str = ""  # of the response that brought everything at once, until that is acknowledged
+    # Of a proxy that wants everything `pending` says nothing until its first response: then it is what differs.
+    is_fresh: bool = False  # it holds nothing
+    is_returning: bool = False  # it holds something
     takes_dry_runs: bool = True
     is_answered: bool = False  # the proxy has said what it thinks of a response
     owes_first: bool = True  # the first response goes out even when empty: the proxy waits for it
@@ -59,11 +63,13 @@ class Subscription:
         kept = self._found(self.names)
         self.sent = (self.sent - self._found(gone)) | kept
         if WILDCARD in gone:
-            self.is_wildcard = False
-            self.pending = kept
+            self.is_wildcard = self.is_fresh = self.is_returning = False
+            self.pending = kept | self.held.keys()
 
     def mark(self, changes: Mapping[str, frozenset[str]]) -> bool:
         """Note changed names, each with the policies that it has left; whether there is something to send now."""
+        if self.is_fresh or self.is_returning:
+            return True
         names = changes.keys() if self.is_wildcard else [name for name in changes if self._is_wanted(name)]
         self.pending.update(names)
         for name in names:
@@ -95,13 +101,42 @@ class Subscription:
         self.left = {name: self.left[name] for name in kept & self.left.keys()}
         return changed, removed
 
+    def recognise(self) -> None:
+        """Sort out what the proxy holds from before a reconnect: of that which is as it was, nothing is owed."""
+        versions = self.catalogue.versions
+        unknown = versions.keys() - self.held.keys()
+        self.held = {name: held for name, held in self.held.items() if versions.get(name) != held or self._hides(name)}
+        self.pending |= self.held.keys() | unknown
+        self.is_returning = False
+
+    def take_whole(self) -> bytes:
+        """The response that brings everything, for a proxy that holds nothing."""
+        self.is_fresh = False
+        self.whole_nonce, response = self.catalogue.whole()
+        self.note_sent(self.whole_nonce)
+        return response
+
+    def note_sent(self, nonce: str) -> None:
+        """A response goes out with this nonce, and all that is known."""
+        self.owes_first = False
+        self.revision_sent = self.catalogue.revision
+        self.nonce_sent = nonce
+
     def confirm(self, nonce: str) -> None:
         """The proxy has in force what came with this nonce."""
+        if nonce == self.whole_nonce:
+            self.whole_nonce = ""
         self.unconfirmed = {name: sent for name, sent in self.unconfirmed.items() if sent != nonce}
+
+    def doubt(self, nonce: str) -> None:
+        """The proxy has refused some of what came with this nonce."""
+        if nonce == self.whole_nonce:
+            self.unconfirmed = dict.fromkeys(self.catalogue.resources, nonce) | self.unconfirmed
+            self.whole_nonce = ""
 
     def unconfirmed_policies(self) -> set[str]:
         """What is named by workloads of which the proxy has not said that it took them as they are."""
-        found = (self.content(name) for name in self.unconfirmed)
+        found = (self.content(name) for name in (self.catalogue.resources if self.whole_nonce else self.unconfirmed))
         return set().union(*(each.policies for each in found if each is not None))
 
     def left_policies(self) -> set[str]:
@@ -110,8 +145,13 @@ class Subscription:
 
     def content(self, name: str) -> Resource | None:
         """What the proxy is to hold under a name; a dry run is nothing for one that would enforce it."""
+        return None if self._hides(name) else self.catalogue.resources.get(name)
+
+    def _hides(self, name: str) -> bool:
+        if self.takes_dry_runs:
+            return False
         found = self.catalogue.resources.get(name)
-        return None if found is None or (found.is_dry_run and not self.takes_dry_runs) else found
+        return found is not None and found.is_dry_run
 
     def _note_form(self, name: str, *, is_wide: bool) -> None:
         (self.wide.add if is_wide else self.wide.discard)(name)

@@ -29,6 +29,7 @@ from agent.errors import ProtocolError, WeftError
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE
 
 TYPES: Final = (AUTHORIZATION_TYPE, ADDRESS_TYPE)  # in the order in which they are sent
+_MANY: Final = 1000  # resources: some 300 KiB
 SHOWN_CHARACTERS: Final = 500  # of a proxy's words about itself
 
 
@@ -83,8 +84,11 @@ class Session:
         Nothing is said before discovery is complete: the proxy would take what is not there
         yet for removed.
         """
-        if not all(catalogue.is_complete for catalogue in self._catalogues.values()):
+        if not self._is_complete:
             return None
+        for each in self.subscriptions.values():
+            if each.is_returning:
+                each.recognise()
         policies, addresses = (self.subscriptions.get(type_url) for type_url in TYPES)
         # Again: addresses may turn out to have no news, and nothing waits for them any more.
         for is_last in (False, False, True):
@@ -108,6 +112,15 @@ class Session:
         else:
             self.awaited_since[request.type_url] = now
 
+    @property
+    def owes_much(self) -> bool:
+        """Whether the next response may be a large one."""
+        return any(each.is_fresh or len(each.pending) > _MANY for each in self.subscriptions.values())
+
+    @property
+    def _is_complete(self) -> bool:
+        return all(catalogue.is_complete for catalogue in self._catalogues.values())
+
     def close(self, fault: WeftError | None = None) -> None:
         """End the stream at the next opportunity."""
         self.is_closed = True
@@ -119,18 +132,28 @@ class Session:
             catalogue, held=dict(request.initial_resource_versions), takes_dry_runs=self._takes_dry_runs
         )
         self.subscriptions[request.type_url] = found
+        if catalogue.type_url == AUTHORIZATION_TYPE:
+            found.wide |= {name for name, version in found.held.items() if was_wide(version)}
         # A first request that names nothing asks for everything (xDS, "wildcard"). A proxy that
         # wants things on demand says so by taking the wildcard back in the same breath.
-        wanted = set(request.resource_names_subscribe or [WILDCARD])
-        found.subscribe(wanted.difference(request.resource_names_unsubscribe))
+        wanted = set(request.resource_names_subscribe or [WILDCARD]).difference(request.resource_names_unsubscribe)
+        if wanted == {WILDCARD} and (found.held or catalogue.type_url == ADDRESS_TYPE):
+            found.is_wildcard = True
+            found.is_fresh, found.is_returning = not found.held, bool(found.held)
+            if found.is_returning and self._is_complete:  # at once: many come back together, each with a long list
+                found.recognise()
+            return found
+        found.subscribe(wanted)
         # What it still holds is followed too, asked for or not: it may have changed, or gone.
         found.pending |= found.held.keys()
-        found.wide |= {name for name, version in found.held.items() if was_wide(version)}
         if not found.is_wildcard:
             found.sent |= found.held.keys()
         return found
 
     def _answer(self, found: Subscription, waits: Waits) -> tuple[str, bytes] | None:
+        if found.is_fresh:
+            # No policy waits for workloads to leave it where there are none, so none of them has to wait either.
+            return found.catalogue.type_url, found.take_whole()
         changed, removed = found.take(waits)
         if not (changed or removed or found.owes_first):
             return None
@@ -171,23 +194,16 @@ class Session:
             found.nonce_acked = request.response_nonce
             found.confirm(request.response_nonce)
             return
+        found.doubt(request.response_nonce)
         found.rejections += 1
         found.last_rejection = request.error_detail.message[:SHOWN_CHARACTERS]
 
     def _encode(self, found: Subscription, changed: list[Resource], removed: list[str]) -> bytes:
         self._responses += 1
-        found.owes_first = False
-        found.revision_sent = found.catalogue.revision
-        found.nonce_sent = f"{found.revision_sent}-{self._responses}"
+        found.note_sent(f"{found.catalogue.revision}-{self._responses}")
         if found.catalogue.type_url == ADDRESS_TYPE:
             found.unconfirmed.update(dict.fromkeys((each.name for each in changed), found.nonce_sent))
-        tail = discovery_pb2.DeltaDiscoveryResponse(
-            type_url=found.catalogue.type_url,
-            nonce=found.nonce_sent,
-            system_version_info=str(found.revision_sent),
-            removed_resources=removed,
-        )
-        return b"".join([*(each.encoded for each in changed), tail.SerializeToString()])
+        return found.catalogue.response(changed, removed, found.nonce_sent)
 
 
 def _naming(policies: Set[str]) -> Waits:

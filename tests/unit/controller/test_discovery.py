@@ -8,7 +8,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from prometheus_client import CollectorRegistry
 
 from agent.controller.auth import Caller
-from agent.controller.discovery import MOST_STREAMS, Discovery
+from agent.controller.discovery import MOST_STREAMS, TURNS, Discovery
 from agent.controller.resources import Resource, resource
 from agent.controller.xds import Session
 from agent.errors import ProtocolError, UnavailableError
@@ -97,6 +97,50 @@ async def test_a_change_reaches_every_proxy_and_the_slow_one_gets_the_last(
     await asyncio.gather(*serving)
     assert registry.get_sample_value("pilot_xds") == 0
     assert registry.get_sample_value("pilot_xds_pushes_total", {"type": ADDRESS_TYPE}) == 1004
+
+
+def anew(discovery: Discovery, number: int, *, is_clear: bool) -> tuple[FakeStream, asyncio.Task[None]]:
+    """A proxy that wants everything, and whether its transport takes it."""
+    stream = FakeStream()
+    if not is_clear:
+        stream.is_clear.clear()
+    caller = Caller("istio-system", "weft-proxy", node=f"node-{number}")
+    stream.say(Request(type_url=ADDRESS_TYPE))
+    return stream, asyncio.create_task(discovery.serve(caller, stream.requests(), stream.write))
+
+
+async def test_proxies_that_take_everything_slowly_hold_up_no_change_for_the_others(
+    registry: CollectorRegistry,
+) -> None:
+    discovery = Discovery(ControllerMetrics(registry), turn_seconds=60)
+    discovery.complete()
+    quick, serving = anew(discovery, 0, is_clear=True)
+    await quick.heard.get()
+    slow = [anew(discovery, 1 + number, is_clear=False) for number in range(TURNS + 1)]
+    for number in range(3):
+        discovery.publish(ADDRESS_TYPE, [a_workload("a", f"node-{number}")], [])
+        await asyncio.wait_for(quick.heard.get(), 10)
+    slow[0][0].is_clear.set()
+    assert len((await asyncio.wait_for(slow[0][0].heard.get(), 10)).resources) <= 1
+    slow[TURNS][0].is_clear.set()
+    (sent,) = (await asyncio.wait_for(slow[TURNS][0].heard.get(), 10)).resources
+    assert workload_pb2.Address.FromString(sent.resource.value).workload.node == "node-2"  # as it is at its turn
+    discovery.close()
+    for stream, _ in slow:
+        stream.is_clear.set()
+    await asyncio.gather(serving, *(each for _, each in slow))
+
+
+async def test_a_proxy_that_takes_everything_slowly_gives_its_turn_up(registry: CollectorRegistry) -> None:
+    discovery = Discovery(ControllerMetrics(registry), turn_seconds=0.01)
+    discovery.complete()
+    slow = [anew(discovery, number, is_clear=False) for number in range(TURNS)]
+    late, serving = anew(discovery, TURNS, is_clear=True)
+    await asyncio.wait_for(late.heard.get(), 10)
+    discovery.close()
+    for stream, _ in slow:
+        stream.is_clear.set()
+    await asyncio.gather(serving, *(each for _, each in slow))
 
 
 async def test_a_rejection_is_counted_and_logged(

@@ -93,6 +93,42 @@ def test_a_wildcard_gets_everything_then_only_what_changes() -> None:
     assert proxy.hear_names() == []
 
 
+def test_what_goes_before_the_first_response_was_never_there() -> None:
+    proxy = Proxy()
+    proxy.put_workload("a")
+    proxy.put_workload("b")
+    proxy.ask(ADDRESS_TYPE)
+    proxy.remove(ADDRESS_TYPE, "a")
+    proxy.put_workload("c")
+    assert proxy.hear_names() == [("Address", ["b", "c"], [])]
+
+
+def test_all_who_want_everything_at_one_revision_share_one_response() -> None:
+    proxy = Proxy()
+    proxy.put_workload("a")
+    answers = []
+    for _ in range(2):
+        proxy.reconnect()
+        proxy.ask(ADDRESS_TYPE)
+        answers.append(proxy.session.next_response())
+    assert answers[0] is not None and answers[1] is not None
+    assert answers[0][1] is answers[1][1]
+    proxy.put_workload("a", node="other")
+    proxy.reconnect()
+    proxy.ask(ADDRESS_TYPE)
+    (response,) = proxy.hear()
+    assert b"other" in response.resources[0].resource.value
+
+
+def test_the_wildcard_may_be_taken_back_before_it_is_answered() -> None:
+    proxy = Proxy()
+    proxy.put_workload("a")
+    proxy.put_workload("b", ip="10.0.0.8")
+    proxy.ask(ADDRESS_TYPE, "*")
+    proxy.ask(ADDRESS_TYPE, "b", unsubscribe=("*",))
+    assert proxy.hear_names() == [("Address", ["b"], [])]
+
+
 def test_a_resource_carries_its_body_version_and_aliases() -> None:
     proxy = Proxy()
     proxy.put_workload("a", ip="fd00::7")
