@@ -19,7 +19,6 @@ from agent.wire import HBONE_PORT
 from tests.support.installation import ROOT, SYSTEM, Installation, says
 from tests.support.lab_world import LabWorld
 
-NODES = ("node-1", "node-2")
 CLIENT, SERVER = "shop/frontend", "http://web.shop/"
 STRICT_AND_CLOSED = """
 apiVersion: security.istio.io/v1
@@ -53,13 +52,7 @@ BY_ANNOTATIONS = [
 
 
 @pytest.fixture(scope="module")
-def bare(world: LabWorld) -> dict[str, list[str]]:
-    """What the nodes have of the lab's own, before the mesh is installed."""
-    return {node: left_on(world, node) for node in NODES}
-
-
-@pytest.fixture(scope="module")
-def mesh(world: LabWorld, bare: dict[str, list[str]]) -> Iterator[Installation]:
+def mesh(world: LabWorld) -> Iterator[Installation]:
     """Installed, with the shop's frontend on node-1 and its catalogue on node-2, in the mesh, and a stranger."""
     installation = Installation(world)
     installation.apply()
@@ -171,27 +164,17 @@ def test_node_proxies_are_upgraded_under_load_unnoticed(mesh: Installation) -> N
 
 
 @pytest.mark.timeout(300)
-def test_what_is_removed_leaves_nothing_and_nobody_notices(mesh: Installation, bare: dict[str, list[str]]) -> None:
+def test_without_the_label_pods_are_outside_and_what_is_removed_then_leaves_nothing(mesh: Installation) -> None:
     plane = mesh.world.plane
     plane.kubectl("delete", "authorizationpolicy,peerauthentication", "--all", "--namespace=shop")
     with mesh.load(CLIENT, "web.shop") as seen:
-        mesh.kubectl("delete", "daemonset", "weft-node", "--cascade=foreground", "--timeout=60s")
-        assert not any(mesh.is_enrolled("shop"))
-        plane.kubectl("delete", f"--kustomize={ROOT}/daemonset", "--ignore-not-found", "--timeout=60s")
-    assert seen.failures == ()
-    with mesh.wire() as wire:
+        mesh.withdraw("shop")
+        with mesh.wire() as wire:
+            assert mesh.answers(CLIENT, SERVER)
+        assert wire.carries("catalogue")
+        mesh.remove()
         assert mesh.answers(CLIENT, SERVER)
-    assert wire.carries("catalogue")
+    assert (seen.failures, seen.made > 300) == ((), True)
     assert plane.kubectl("get", "namespace", SYSTEM, "--ignore-not-found") == ""
-    assert {node: left_on(mesh.world, node) for node in NODES} == bare
+    assert [mesh.left_on(node) for node in ("node-1", "node-2")] == [[], []]
     assert "authorizationpolicies.security.istio.io" in plane.kubectl("get", "crd", "--output=name")
-
-
-def left_on(world: LabWorld, node: str) -> list[str]:
-    """Files that the mesh has made on a node, and its programs in the kernel."""
-    root = world.lab.folder / node / "root"
-    named = [path for path in root.rglob("*") if "weft" in path.name or "ztunnel" in path.name]
-    left = [str(path.relative_to(root)) for path in named if not path.is_dir()]
-    left += [str(path) for path in (root / "etc/cni/net.d").iterdir() if "weft-cni" in path.read_text()]
-    pins = world.lab.folder / "bpf" / node
-    return left + [str(path.relative_to(pins)) for path in pins.rglob("*")]

@@ -185,3 +185,16 @@ def test_an_agent_that_comes_up_while_the_api_server_is_away_disturbs_nobody(mes
         until("every pod is enrolled", lambda: all(mesh.is_enrolled(here.name)), timeout=PATIENCE, pause=0.2)
     assert (seen.failures, seen.made > 300) == ((), True)
     assert not wire.carries("GET / HTTP")
+
+
+@pytest.mark.timeout(300)
+def test_a_mesh_that_is_removed_while_pods_are_in_it_lets_them_go_and_leaves_nothing(
+    mesh: Installation, here: Corner
+) -> None:
+    mesh.remove()
+    assert [mesh.left_on(node) for node in ("node-1", "node-2")] == [[], []]
+    with mesh.wire() as wire:
+        here.until_it_says("web", CLIENT, "curl", "-s", "--max-time", "5", f"http://web.{here.name}/")
+    assert wire.carries("GET / HTTP")
+    here.put(pod("late", shell("exec sleep infinity"), nodeName="node-1"))
+    here.wait(READY, "pod/late")

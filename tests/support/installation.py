@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.lab.capture import Recording, recorded
 from agent.lab.session import until
+from agent.node.cni_config import PLUGIN
 from agent.wire import REDIRECTION_ANNOTATION
 from tests.support.lab_world import LabWorld
 from tests.support.mesh import Load
@@ -47,6 +48,19 @@ class Installation:
         self._kubectl("apply", "--server-side", f"--kustomize={ROOT}/daemonset")
         for workload in ("deployment/weft-controller", "daemonset/weft-node", "daemonset/weft-proxy"):
             self.await_rollout(workload)
+
+    def remove(self) -> None:
+        """One command, and no process is there any more."""
+        self._kubectl("delete", f"--kustomize={ROOT}/daemonset", "--ignore-not-found", "--timeout=60s")
+
+    def left_on(self, node: str) -> list[str]:
+        """The mesh's files on a node, in its CNI configuration too, and its programs in the kernel."""
+        root, pins = self.world.lab.folder / node / "root", self.world.lab.folder / "bpf" / node
+        named = [path for path in root.rglob("*") if "weft" in path.name or "ztunnel" in path.name]
+        chains = root / "etc/cni/net.d"  # the lab's own file has its name
+        left = [path for path in named if not path.is_dir() and path.parent != chains]
+        left += [path for path in chains.iterdir() if PLUGIN in path.read_text()]
+        return [str(path.relative_to(root)) for path in left] + [str(path) for path in pins.rglob("*")]
 
     def await_rollout(self, workload: str) -> None:
         self.kubectl("rollout", "status", workload, f"--timeout={ROLLOUT_SECONDS}s")
