@@ -18,6 +18,7 @@ from agent import admin, kube, logs, wire
 from agent.apiserver.origin import Origin, opened
 from agent.controller import registration, server, surroundings, webhook
 from agent.controller.addresses import Addresses
+from agent.controller.authority.in_force import InForce
 from agent.controller.authorizations import Authorizations
 from agent.controller.cluster import ClusterState, Touched
 from agent.controller.dashboard.pages import Pages
@@ -25,7 +26,6 @@ from agent.controller.debug import Endpoints
 from agent.controller.discovery import Discovery
 from agent.controller.entries.statuses import EntryStatuses
 from agent.controller.following import Following
-from agent.controller.in_force import InForce
 from agent.controller.settings import Settings
 from agent.controller.status import Statuses
 from agent.errors import first_error

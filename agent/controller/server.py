@@ -16,11 +16,12 @@ import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
 from agent import wire
-from agent.controller import auth, ca
+from agent.controller import auth
+from agent.controller.authority import ca
+from agent.controller.authority.in_force import InForce
+from agent.controller.authority.issuance import Issuance, asked, who
 from agent.controller.cluster import ClusterState
 from agent.controller.discovery import Discovery
-from agent.controller.in_force import InForce
-from agent.controller.issuance import Issuance, asked, who
 from agent.controller.refusals import OUTCOMES, Refusals, code_of
 from agent.errors import UnavailableError, WeftError
 from agent.metrics import ControllerMetrics

@@ -16,15 +16,16 @@ from agent import kube
 from agent.api.mesh_config.name import config_map_name
 from agent.apiserver.origin import STATE_DIRECTORY
 from agent.backoff import delays
-from agent.controller import auth, ca, registration, root_maps, server
+from agent.controller import auth, registration, server
+from agent.controller.authority import ca, root_maps
+from agent.controller.authority.in_force import InForce
+from agent.controller.authority.rotation import OwnRoot, Rotation
+from agent.controller.authority.trust import Periods
 from agent.controller.cluster import ON_KUBERNETES, WATCHED
-from agent.controller.in_force import InForce
 from agent.controller.leadership import Alone, Leadership, LeaseHolder
 from agent.controller.mesh import Mesh
-from agent.controller.rotation import OwnRoot, Rotation
 from agent.controller.settings import Settings
 from agent.controller.token_reviews import TokenReviews
-from agent.controller.trust import Periods
 from agent.errors import ConfigError, InvalidObjectError, NotFoundError, UnavailableError
 from agent.kube import Cluster, Kind
 

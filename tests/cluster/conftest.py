@@ -6,7 +6,18 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cluster import ControlPlane, control_plane
-from tests.support.cluster_mesh import installed
+from tests.support.cluster_mesh import (
+    PROXY_POD,
+    SYSTEM,
+    Controller,
+    a_controller,
+    a_pod,
+    bound_token,
+    forget_webhook,
+    installed,
+    put,
+    roots_of,
+)
 from tests.support.cluster_program import made
 from tests.support.lab_pods import Corner, corner
 from tests.support.lab_world import LabWorld, lab_world
@@ -31,6 +42,26 @@ def mesh(plane: ControlPlane) -> Iterator[None]:
     """What is shipped for a cluster, applied, and two nodes; its processes are started by whoever needs them."""
     with installed(plane):
         yield
+
+
+@pytest.fixture(scope="module")
+def controller(plane: ControlPlane, mesh: None) -> Iterator[Controller]:
+    """One for all tests of a module that need no settings of their own."""
+    with a_controller(plane) as running:
+        yield running
+    forget_webhook(plane)
+
+
+@pytest.fixture(scope="module")
+def roots(plane: ControlPlane, controller: Controller) -> bytes:
+    return roots_of(plane)
+
+
+@pytest.fixture(scope="module")
+def token(plane: ControlPlane, mesh: None) -> str:
+    """Of node-1's proxy."""
+    put(plane, a_pod(SYSTEM, PROXY_POD, account="weft-proxy"))
+    return bound_token(plane, "weft-proxy", PROXY_POD)
 
 
 @pytest.fixture(scope="session")

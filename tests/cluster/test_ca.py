@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 
 from agent.controller import registration
-from agent.controller.ca import key_pem
+from agent.controller.authority.ca import key_pem
 from agent.wire import DEBUG_PORT, WEBHOOK_PORT
 from tests.support.authorities import Issuer, an_authority, pem, plugged_in
 from tests.support.cluster import ControlPlane
@@ -24,8 +24,6 @@ from tests.support.cluster_mesh import (
     SYSTEM,
     Controller,
     a_controller,
-    a_pod,
-    bound_token,
     eventually,
     forget_webhook,
     get,
@@ -38,13 +36,6 @@ from tests.support.relay import Place, relay
 SECRETS: Final = ("cacerts", "istio-ca-secret", "weft-ca-record")
 # What takes hours in a mesh: proxies here renew after less than half a second.
 FAST: Final = {"WEFT_ROOT_OVERLAP": "6s", "MAX_WORKLOAD_CERT_TTL": "4s"}
-PROXY_POD: Final = "weft-proxy-ca"
-
-
-@pytest.fixture(scope="module")
-def token(plane: ControlPlane, mesh: None) -> str:
-    put(plane, a_pod(SYSTEM, PROXY_POD, account="weft-proxy"))
-    return bound_token(plane, "weft-proxy", PROXY_POD)
 
 
 @pytest.fixture(autouse=True)

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from agent.controller.entries import terms
 from tests.support.cluster import ControlPlane
 from tests.support.cluster_mesh import (
-    SYSTEM,
     Controller,
     Json,
-    a_controller,
-    a_pod,
     a_proxy,
-    bound_token,
     eventually,
-    forget_webhook,
     get,
     put,
 )
 
 NETWORKING = "networking.istio.io/v1"
-
-
-@pytest.fixture(scope="module")
-def controller(plane: ControlPlane, mesh: None) -> Iterator[Controller]:
-    with a_controller(plane) as running:
-        yield running
-    forget_webhook(plane)
-
-
-@pytest.fixture(scope="module")
-def roots(plane: ControlPlane, controller: Controller) -> bytes:
-    secret = get(plane, "secret", "istio-ca-secret", f"--namespace={SYSTEM}")
-    return base64.b64decode(secret["data"]["root-cert.pem"])
-
-
-@pytest.fixture(scope="module")
-def token(plane: ControlPlane, mesh: None) -> str:
-    put(plane, a_pod(SYSTEM, "weft-proxy-entries", account="weft-proxy"))
-    return bound_token(plane, "weft-proxy", "weft-proxy-entries")
 
 
 def an_entry(kind: str, namespace: str, name: str, **spec: Any) -> Json:

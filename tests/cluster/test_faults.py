@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from agent.kube import POD, Cluster
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE, DISCOVERY_PORT
 from tests.support.cluster import ControlPlane
 from tests.support.cluster_mesh import (
+    PROXY_POD,
     SYSTEM,
     Controller,
     Json,
@@ -28,43 +28,20 @@ from tests.support.cluster_mesh import (
     a_pod,
     bound_token,
     eventually,
-    forget_webhook,
-    get,
     put,
     refusal,
     report,
+    roots_of,
 )
 from tests.support.control_client import ControlClient
 from tests.support.controller import Response, Stream, connected
 from tests.support.relay import Gate, Place, relay
 
-PROXY_POD: Final = "weft-proxy-faults"
 OWN: Final = f"spiffe://cluster.local/ns/{SYSTEM}/sa/weft-proxy"
 UPDATES: Final = 300
 WRITERS: Final = 4
 MOST_VERSIONS: Final = 20  # of the large policy; buffers on the way take some
 PRINCIPALS: Final = 18_000  # a policy of about a megabyte; etcd takes one and a half
-
-
-@pytest.fixture(scope="module")
-def token(plane: ControlPlane, mesh: None) -> Iterator[str]:
-    """Of node-1's proxy."""
-    put(plane, a_pod(SYSTEM, PROXY_POD, account="weft-proxy"))
-    yield bound_token(plane, "weft-proxy", PROXY_POD)
-    forget_webhook(plane)
-
-
-@pytest.fixture(scope="module")
-def controller(plane: ControlPlane, token: str) -> Iterator[Controller]:
-    """One for all tests that need no settings of their own; it outlives what they do to the control plane."""
-    with a_controller(plane) as running:
-        yield running
-
-
-def roots_of(plane: ControlPlane) -> bytes:
-    """Those of the mesh; a controller has made them."""
-    secret = get(plane, "secret", "istio-ca-secret", f"--namespace={SYSTEM}")
-    return base64.b64decode(secret["data"]["root-cert.pem"])
 
 
 def a_client(plane: ControlPlane, folder: Path, port: int, token: str) -> ControlClient:

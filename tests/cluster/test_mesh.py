@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -16,6 +14,7 @@ from cryptography import x509
 
 from tests.support.cluster import ControlPlane
 from tests.support.cluster_mesh import (
+    PROXY_POD,
     SYSTEM,
     Controller,
     Json,
@@ -25,35 +24,12 @@ from tests.support.cluster_mesh import (
     a_proxy,
     bound_token,
     eventually,
-    forget_webhook,
     get,
     put,
     refusal,
     report,
 )
 from tests.support.controller import certificate, connected
-
-PROXY_POD = "weft-proxy-1"
-
-
-@pytest.fixture(scope="module")
-def controller(plane: ControlPlane, mesh: None) -> Iterator[Controller]:
-    with a_controller(plane) as running:
-        yield running
-    forget_webhook(plane)
-
-
-@pytest.fixture(scope="module")
-def roots(plane: ControlPlane, controller: Controller) -> bytes:
-    secret = get(plane, "secret", "istio-ca-secret", f"--namespace={SYSTEM}")
-    return base64.b64decode(secret["data"]["root-cert.pem"])
-
-
-@pytest.fixture(scope="module")
-def token(plane: ControlPlane, mesh: None) -> str:
-    """Of node-1's proxy."""
-    put(plane, a_pod(SYSTEM, PROXY_POD, account="weft-proxy"))
-    return bound_token(plane, "weft-proxy", PROXY_POD)
 
 
 def a_service(namespace: str, name: str = "web", **spec: Any) -> Json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -21,35 +20,11 @@ from tests.support.cluster_mesh import (
     a_controller,
     a_pod,
     a_proxy,
-    bound_token,
     eventually,
-    forget_webhook,
-    get,
     put,
     report,
 )
 from tests.support.controller import certificate, connected
-
-PROXY_POD = "weft-proxy-of-mesh-config"
-
-
-@pytest.fixture(scope="module")
-def controller(plane: ControlPlane, mesh: None) -> Iterator[Controller]:
-    with a_controller(plane) as running:
-        yield running
-    forget_webhook(plane)
-
-
-@pytest.fixture(scope="module")
-def roots(plane: ControlPlane, controller: Controller) -> bytes:
-    secret = get(plane, "secret", "istio-ca-secret", f"--namespace={SYSTEM}")
-    return base64.b64decode(secret["data"]["root-cert.pem"])
-
-
-@pytest.fixture(scope="module")
-def token(plane: ControlPlane, mesh: None) -> str:
-    put(plane, a_pod(SYSTEM, PROXY_POD, account="weft-proxy"))
-    return bound_token(plane, "weft-proxy", PROXY_POD)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from bench.scale.api import Api
 from bench.scale.crowds import Crowds
 from bench.scale.objects import PodName, Size
 from tests.support.cluster import ControlPlane
-from tests.support.cluster_mesh import SYSTEM, Controller, a_controller, forget_webhook, get
+from tests.support.cluster_mesh import SYSTEM, Controller, a_controller, forget_webhook, roots_of
 
 PROCESSES = 2
 COMPUTED = "weft_controller_resources_computed_total"
@@ -75,8 +74,7 @@ class World:
 
 @pytest.fixture
 async def world(plane: ControlPlane, size: Size, controller: Controller) -> AsyncIterator[World]:
-    secret = get(plane, "secret", "istio-ca-secret", f"--namespace={SYSTEM}")
-    roots = base64.b64decode(secret["data"]["root-cert.pem"]).decode()
+    roots = roots_of(plane).decode()
     target = f"127.0.0.1:{controller.port}"
     async with api.opened(plane) as writer:
         tokens = await api.together(map(writer.token, objects.proxies(size)))

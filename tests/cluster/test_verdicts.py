@@ -16,7 +16,7 @@ from agent.api.istio import KINDS
 from agent.api.strict import StrictObject
 from agent.api.validation import validate
 from agent.apiserver.connection import Connection
-from agent.controller import ca
+from agent.controller.authority import ca
 from agent.errors import ConflictError, Fault, NotFoundError, RefusedError
 from tests.support.cluster import ControlPlane
 from tests.support.corpus import good, tabulated, varied, written

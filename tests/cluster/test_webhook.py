@@ -17,7 +17,8 @@ import pytest
 
 from agent.api.istio import KINDS
 from agent.apiserver.cluster import api_server
-from agent.controller import ca, registration
+from agent.controller import registration
+from agent.controller.authority import ca
 from agent.kube import AUTHORIZATION_POLICY
 from tests.support.cluster import ControlPlane, KubectlError
 from tests.support.webhook import Port, answering, registered

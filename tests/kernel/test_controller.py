@@ -17,8 +17,9 @@ import pytest
 from cryptography import x509
 
 from agent import kube
-from agent.controller import ca, server
-from agent.controller.in_force import InForce
+from agent.controller import server
+from agent.controller.authority import ca
+from agent.controller.authority.in_force import InForce
 from agent.controller.main import run
 from agent.controller.settings import Settings
 from agent.errors import UnavailableError

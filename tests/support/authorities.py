@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agent.controller.ca import SigningKey, key_pem
+from agent.controller.authority.ca import SigningKey, key_pem
 from agent.kube import Object
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

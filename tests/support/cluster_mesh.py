@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import subprocess
@@ -26,6 +27,7 @@ from tests.support.relay import Gate, Place, relay
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "istio-system"
+PROXY_POD = "weft-proxy-1"  # on node-1
 PATIENCE_SECONDS = 30.0
 # The API server would ask the webhook by the controller's Service, which leads nowhere here.
 REACHED_BY_NOBODY = {"WEFT_WEBHOOK_FAILURE_POLICY": "Ignore"}
@@ -161,6 +163,12 @@ def report(plane: ControlPlane, pod: Json, address: str, *, ready: bool = True) 
 def bound_token(plane: ControlPlane, account: str, pod: str, *, audience: str = "istio-ca") -> str:
     bound = ("--bound-object-kind=Pod", f"--bound-object-name={pod}", f"--audience={audience}")
     return plane.kubectl("create", "token", account, f"--namespace={SYSTEM}", *bound).strip()
+
+
+def roots_of(plane: ControlPlane) -> bytes:
+    """Those of the mesh; a controller has made them."""
+    secret = get(plane, "secret", "istio-ca-secret", f"--namespace={SYSTEM}")
+    return base64.b64decode(secret["data"]["root-cert.pem"])
 
 
 async def eventually(what: str, look: Callable[[], T], is_right: Callable[[T], bool]) -> T:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from agent.controller import ca
+from agent.controller.authority import ca
 from agent.lab import namespaces
 from agent.lab.session import Session, until
 from agent.model import Identity

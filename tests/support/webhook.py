@@ -16,8 +16,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from agent.controller import ca, registration
-from agent.controller.in_force import InForce
+from agent.controller import registration
+from agent.controller.authority import ca
+from agent.controller.authority.in_force import InForce
 from agent.controller.registration import FailurePolicy
 from agent.controller.server import ServerCertificate
 from agent.controller.webhook import LOOK_SECONDS, Webhook, serving

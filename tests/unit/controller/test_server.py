@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client import CollectorRegistry
 
 from agent import kube
-from agent.controller import auth, ca
+from agent.controller import auth
+from agent.controller.authority import ca
+from agent.controller.authority.in_force import InForce
 from agent.controller.cluster import ClusterState
 from agent.controller.discovery import Discovery
-from agent.controller.in_force import InForce
 from agent.controller.server import HOSTS, ServerCertificate, Services, utc_now
 from agent.errors import UnavailableError
 from agent.metrics import ControllerMetrics

@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
-from agent.controller import ca
-from agent.controller.in_force import InForce
+from agent.controller.authority import ca
+from agent.controller.authority.in_force import InForce
 from agent.controller.server import ServerCertificate
 from agent.controller.webhook import Webhook, take
 from agent.metrics import ControllerMetrics

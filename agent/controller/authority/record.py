@@ -15,8 +15,8 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from agent.controller import ca_secret
-from agent.controller.trust import Trust, TrustedRoot
+from agent.controller.authority import secret as ca_secret
+from agent.controller.authority.trust import Trust, TrustedRoot
 from agent.errors import ConfigError
 from agent.kube import Object
 from agent.wire import SYSTEM_NAMESPACE

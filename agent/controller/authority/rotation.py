@@ -20,10 +20,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.backoff import delays, jitter
-from agent.controller import ca_record, ca_secret, trust
-from agent.controller.ca import Authority, self_sign
-from agent.controller.in_force import InForce
-from agent.controller.trust import Periods, Trust
+from agent.controller.authority import record as ca_record
+from agent.controller.authority import secret as ca_secret
+from agent.controller.authority import trust
+from agent.controller.authority.ca import Authority, self_sign
+from agent.controller.authority.in_force import InForce
+from agent.controller.authority.trust import Periods, Trust
 from agent.errors import ConfigError, ConflictError, NotFoundError, WeftError
 from agent.kube import SECRET, ChangeType, Cluster, Object
 from agent.wire import SYSTEM_NAMESPACE

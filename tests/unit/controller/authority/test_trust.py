@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from cryptography import x509
 
-from agent.controller.ca import Authority
-from agent.controller.trust import Periods, Trust, begun, due, step
+from agent.controller.authority.ca import Authority
+from agent.controller.authority.trust import Periods, Trust, begun, due, step
 from tests.support.authorities import NOW, YEAR, Issuer, an_authority
 
 HOUR = timedelta(hours=1)

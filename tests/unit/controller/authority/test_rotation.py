@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from agent.controller import ca_record, ca_secret
-from agent.controller.ca import Authority, key_pem
-from agent.controller.rotation import OwnRoot, Rotation
-from agent.controller.trust import Periods
+from agent.controller.authority import record as ca_record
+from agent.controller.authority import secret as ca_secret
+from agent.controller.authority.ca import Authority, key_pem
+from agent.controller.authority.rotation import OwnRoot, Rotation
+from agent.controller.authority.trust import Periods
 from agent.errors import ConfigError, UnavailableError
 from agent.kube import Object
 from tests.support.authorities import MIDDLE, NOW, ROOT, SIGNER, an_authority, pem, plugged_in

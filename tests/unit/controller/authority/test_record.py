@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from agent.controller.ca import Authority
-from agent.controller.ca_record import new, patch, read
-from agent.controller.trust import Periods, Trust, begun, step
+from agent.controller.authority.ca import Authority
+from agent.controller.authority.record import new, patch, read
+from agent.controller.authority.trust import Periods, Trust, begun, step
 from agent.errors import ConfigError
 from tests.support.authorities import MIDDLE, NOW, ROOT, SIGNER, an_authority
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from agent.controller.ca import Authority
-from agent.controller.in_force import InForce
+from agent.controller.authority.ca import Authority
+from agent.controller.authority.in_force import InForce
 from tests.support.authorities import ROOT, an_authority
 
 OLD = Authority(ROOT[1], ROOT[0])

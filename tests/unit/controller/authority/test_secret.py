@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from agent.controller.ca import key_pem, parse_request, self_sign
-from agent.controller.ca_secret import own, read
+from agent.controller.authority.ca import key_pem, parse_request, self_sign
+from agent.controller.authority.secret import own, read
 from agent.errors import ConfigError
 from agent.model import Identity
 from tests.support.authorities import (

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from agent.controller.ca import Authority
+from agent.controller.authority.ca import Authority
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.controller.root_maps import NAME, RootMaps
+from agent.controller.authority.root_maps import NAME, RootMaps
 from agent.kube import CONFIG_MAP, NAMESPACE, Change, ChangeType, Kind
 
 ADDED, MODIFIED, DELETED, SYNCED = (ChangeType[name] for name in ("ADDED", "MODIFIED", "DELETED", "SYNCED"))

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from agent.controller.ca import Authority, SigningKey, accepted_key, key_pem
+from agent.controller.authority.ca import Authority, SigningKey, accepted_key, key_pem
 from agent.errors import ConfigError
 from agent.kube import Object
 from agent.wire import SYSTEM_NAMESPACE

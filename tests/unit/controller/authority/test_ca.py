@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from agent.controller.ca import Authority, accepted_key, load_or_create, parse_request
+from agent.controller.authority.ca import Authority, accepted_key, load_or_create, parse_request
 from agent.errors import ConfigError, ForbiddenError, InvalidObjectError
 from agent.model import Identity
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from agent.controller.ca import Authority
+from agent.controller.authority.ca import Authority
 
 
 class InForce:

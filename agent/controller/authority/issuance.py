@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from agent.controller import auth, ca
+from agent.controller import auth
+from agent.controller.authority import ca
+from agent.controller.authority.in_force import InForce
 from agent.controller.cluster import ClusterState
-from agent.controller.in_force import InForce
 from agent.errors import InvalidObjectError, UnavailableError
 from agent.metrics import ControllerMetrics
 from agent.proto import ca_pb2
