@@ -71,7 +71,7 @@ class Measures:
 
     async def burst(self) -> list[Row]:
         """Many pods change as fast as the API server takes it."""
-        before, started_at = processes.cpu_seconds(self.controller.pid), time.monotonic()
+        before, started_at = self._all_used(), time.monotonic()
         count = min(BURST_CHANGES, self.size.pods // 4)
         pods = [next(self.fresh) for _ in range(count)]
         await self.crowds.totals()
@@ -79,14 +79,14 @@ class Measures:
         await together(self.api.report(pod, objects.readiness(ready=False)) for pod in pods)
         written = time.monotonic() - started_at
         last = max(at for times in (await self.crowds.heard()).values() for at in times) - started_at
+        spent = {name: after - before[name] for name, after in self._all_used().items()}
         totals = await self.crowds.totals()
-        spent = processes.cpu_seconds(self.controller.pid) - before
         return [
             Row(f"burst: {count} changes at every proxy", last, "s", 5),
             Row("burst: the API server took them", written, "s"),
             Row("burst: at every proxy after that", last - written, "s"),
             Row("burst: responses to one proxy", totals["responses"] / self.size.nodes, ""),
-            Row("burst: CPU controller", spent, "s"),
+            *(Row(f"burst: CPU {name}", seconds, "s") for name, seconds in spent.items()),
         ]
 
     async def reconnect(self) -> list[Row]:
@@ -169,6 +169,10 @@ class Measures:
             Row(f"{what}: at one proxy, p50", statistics.median(every), "ms"),
             Row(f"{what}: CPU controller", spent, "ms"),
         ]
+
+    def _all_used(self) -> dict[str, float]:
+        writer = time.process_time()
+        return {"controller": processes.cpu_seconds(self.controller.pid), "writer": writer, **self._used()}
 
     def _used(self) -> dict[str, float]:
         used = {name: processes.cpu_seconds(pid) for name, pid in self.pids.items()}
