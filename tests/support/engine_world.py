@@ -29,13 +29,20 @@ class ServedPod:
     held: list[socket.socket] = field(default_factory=list)
 
     def connect(self, port: int, number: int = 1) -> list[socket.socket]:
-        """Connections that are held until the world ends."""
+        """Connections that are held until the world ends; one may have been reset before it was open."""
 
         def work() -> list[socket.socket]:
-            return [socket.create_connection((self.address, port), timeout=10) for _ in range(number)]
+            return [self._connect(port) for _ in range(number)]
 
         self.held += (made := namespaces.inside(self.netns, work))
         return made
+
+    def _connect(self, port: int) -> socket.socket:
+        sock = socket.socket()
+        sock.settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            sock.connect((self.address, port))
+        return sock
 
     def refuses(self, port: int) -> bool:
         """Whether a connection to this port is reset or closed at once."""

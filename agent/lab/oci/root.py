@@ -57,20 +57,26 @@ def remove(bundle: Path) -> None:
 
 
 def separate_mounts(mountinfo: str, shown: Iterable[Path]) -> list[Object]:
-    """OCI mounts that show, read-only, what holds one of the `shown` folders, or is in one, on other file systems
-    than the machine's root: there the overlay is empty."""
+    """OCI mounts that show, read-only, the `shown` folders where the overlay has them not: what holds one, or is in
+    one, on another file system than the machine's root, and those in a hidden folder."""
     folders = list(shown)
+    hidden = [folder for folder in folders if _is_hidden(folder)]
     targets = [Path(_unescaped(line.split(" ")[4])) for line in mountinfo.splitlines()]
-    wanted = [
+    separate = [
         target
         for target in dict.fromkeys(targets)
         if target != Path("/")
         and any(target.is_relative_to(folder) or folder.is_relative_to(target) for folder in folders)
+        and not (_is_hidden(target) and any(folder.is_relative_to(target) for folder in hidden))
     ]
     return [
         {"destination": str(target), "type": "bind", "source": str(target), "options": ["bind", "ro", "rprivate"]}
-        for target in wanted
+        for target in [*hidden, *separate]
     ]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(path.is_relative_to(Path("/", name)) for name in _EMPTY)
 
 
 def _mount(kind: str, target: Path, options: str) -> None:

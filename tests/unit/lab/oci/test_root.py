@@ -24,3 +24,15 @@ def test_what_programs_need_is_shown_though_it_is_on_another_file_system() -> No
 
 def test_nothing_more_is_shown_when_the_machine_has_one_file_system() -> None:
     assert separate_mounts(MOUNTINFO, [Path("/bin"), Path("/opt/weft")]) == []
+
+
+def test_of_a_hidden_folder_only_what_programs_need_is_shown() -> None:
+    mounts = (
+        MOUNTINFO + "36 27 0:30 / /tmp rw - tmpfs tmpfs rw\n37 36 0:31 / /tmp/weft/agent/deeper rw - tmpfs tmpfs rw\n"
+    )
+    shown = [Path("/tmp/weft/agent"), Path("/tmp/weft/.venv")]
+    assert [each["destination"] for each in separate_mounts(mounts, shown)] == [
+        "/tmp/weft/agent",
+        "/tmp/weft/.venv",
+        "/tmp/weft/agent/deeper",
+    ]
