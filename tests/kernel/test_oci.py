@@ -280,14 +280,6 @@ async def test_a_command_that_is_given_up_at_its_start_holds_nobody_up(pod: Cont
     await running.delete()
 
 
-async def test_a_command_with_pipes_takes_input_and_ends_with_its_status(pod: Containers) -> None:
-    running = await pod.start(["sleep", "infinity"])
-    process = await running.open(["sh", "-c", "tr a-z A-Z; echo done >&2; exit 5"])
-    assert await process.communicate(b"words") == (b"WORDS", b"done\n")
-    assert process.returncode == 5
-    await running.delete()
-
-
 @pytest.mark.parametrize("host_pid", [False, True])
 async def test_a_container_goes_with_all_its_processes(pod: Containers, host_pid: bool) -> None:
     script = "setsid sleep infinity & setsid sleep infinity & echo ready; wait"

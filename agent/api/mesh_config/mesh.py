@@ -199,8 +199,3 @@ class MeshConfig(StrictPart):
     def provider(self, name: str) -> ExtensionProvider | None:
         """The extension provider of that name, None without one."""
         return next((provider for provider in self.extension_providers if provider.name == name), None)
-
-    def discovers(self, namespace_labels: dict[str, str]) -> bool:
-        """Whether a namespace with those labels is part of the mesh: any of the selectors, or there are none."""
-        selectors = self.discovery_selectors
-        return not selectors or any(selector.matches(namespace_labels) for selector in selectors)

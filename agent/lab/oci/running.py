@@ -79,20 +79,6 @@ class RunningContainer:
             for file in (errors, pid):
                 file.unlink(missing_ok=True)
 
-    async def open(self, words: Sequence[str]) -> asyncio.subprocess.Process:
-        """Start a command in the container with pipes to its three standard files, as for `kubectl exec`.
-
-        Its return code is the command's exit status, 128 + N for signal N; a SIGTERM to the
-        process reaches the command. One that cannot be started ends with 255 and runc's words.
-        """
-        return await asyncio.create_subprocess_exec(
-            *command_line(self._bundle, Path("/dev/null"), "exec", self._bundle.name, *words),
-            stdin=_PIPE,
-            stdout=_PIPE,
-            stderr=_PIPE,
-            start_new_session=True,
-        )
-
     async def delete(self) -> None:
         """Kill what runs, and remove the container: processes, mounts, cgroups, files. Its log stays.
 

@@ -231,15 +231,6 @@ def test_what_is_no_map_is_refused(given: object) -> None:
         read_mesh_config(given, "f")
 
 
-@pytest.mark.parametrize(
-    ("labels", "is_found"),
-    [({"mesh": "on"}, True), ({"mesh": "off"}, False), ({"env": "prod"}, True), ({}, False)],
-)
-def test_a_namespace_is_discovered_if_any_selector_matches(labels: dict[str, str], is_found: bool) -> None:
-    assert mesh(**SETTINGS).discovers(labels) is is_found
-    assert mesh().discovers(labels)
-
-
 def test_a_pods_settings_are_laid_over_the_meshs() -> None:
     config = mesh(
         defaultConfig={
