@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from agent import kube
 from agent.controller.cluster import ClusterState, Touched
-from agent.controller.following import Following
+from agent.controller.following import MANY, Following
 from agent.kube import Change, ChangeType
 from tests.support.objects import a_pod
 
@@ -17,14 +17,16 @@ def added(name: str) -> Change:
 
 
 class Told:
-    """What a Following has published, and when it called the cluster complete."""
+    """What a Following has published, when it called the cluster complete, and its pauses, which end when told to."""
 
-    def __init__(self, pause_seconds: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.changes: asyncio.Queue[Change] = asyncio.Queue()
         self.published: list[list[str]] = []
+        self.pauses: list[float] = []
         self.complete_after = -1
         self.news = asyncio.Event()
-        self._following = Following(ClusterState(None), self._publish, self._complete, pause_seconds=pause_seconds)
+        self.go_on = asyncio.Semaphore(0)
+        self._following = Following(ClusterState(None), self._publish, self._complete, self._sleep)
 
     async def run(self) -> None:
         await self._following.follow(self._all())
@@ -34,6 +36,10 @@ class Told:
             while len(self.published) < count:
                 self.news.clear()
                 await self.news.wait()
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await self.go_on.acquire()
 
     async def _all(self) -> AsyncGenerator[Change, None]:
         while True:
@@ -66,13 +72,17 @@ async def test_what_exists_is_published_once_and_together() -> None:
 
 
 async def test_a_change_is_published_at_once_and_those_that_come_soon_after_it_together() -> None:
-    told = Told(pause_seconds=0.2)
+    told = Told()
     running = asyncio.create_task(told.run())
     tell(told, SYNCED)
     await told.until(1)
+    told.go_on.release()
     tell(told, added("a"))
     await told.until(2)
     tell(told, added("b"), added("c"))
+    await told.changes.join()
+    assert told.published == [[], ["a"]]
+    told.go_on.release()
     await told.until(3)
     assert told.published == [[], ["a"], ["b", "c"]]
     running.cancel()
@@ -83,7 +93,23 @@ async def test_what_touches_nothing_is_not_published() -> None:
     running = asyncio.create_task(told.run())
     tell(told, added("a"), SYNCED)
     await told.until(1)
+    told.go_on.release()
     tell(told, added("a"), added("b"))
     await told.until(2)
     assert told.published == [["a"], ["b"]]
+    running.cancel()
+
+
+async def test_while_many_come_the_pause_is_longer() -> None:
+    told = Told()
+    running = asyncio.create_task(told.run())
+    tell(told, added("before"), SYNCED)
+    await told.until(1)
+    for number in range(5):
+        count = MANY if number < 4 else 1
+        tell(told, *(added(f"pod-{number}-{index}") for index in range(count)))
+        await told.changes.join()
+        told.go_on.release()
+        await told.until(number + 2)
+    assert told.pauses == [0.1, 0.2, 0.4, 0.4, 0.4, 0.1]
     running.cancel()
