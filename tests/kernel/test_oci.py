@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from agent.errors import ConflictError, KernelError
 from agent.lab.cgroups import find_root
 from agent.lab.layout import Layout, netns_path
+from agent.lab.oci import root
 from agent.lab.oci.specification import Mount
 from agent.lab.record import ProcessId, Record, tear_down
 from tests.support.containers import Containers, Object, containers
@@ -198,6 +201,21 @@ async def test_the_environment_is_the_manifests_and_our_programs_come_first(pod:
     path = f"{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     wanted = {f"PATH={path}", "HOME=/root", "HOSTNAME=web-1", "NODE_NAME=node-1", "PWD=/usr"}
     assert (set(variables), program) == (wanted, f"{own}/weft")
+
+
+def test_a_folder_of_a_closed_one_is_reached_and_the_closed_one_is_not_read(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="weft-test-", dir="/var/tmp") as closed:  # of mode 0700
+        program = Path(closed, "checkout", "bin")
+        program.mkdir(parents=True)
+        (program / "program").write_text("words")
+        root.mount(tmp_path, [program])
+        try:
+            seen = tmp_path / "root" / program.relative_to("/")
+            assert (seen / "program").read_text() == "words"
+            assert stat.S_IMODE(seen.parents[1].stat().st_mode) == 0o711
+            assert stat.S_IMODE(Path(closed).stat().st_mode) == 0o700
+        finally:
+            root.remove(tmp_path)
 
 
 async def test_our_program_runs_with_everything_dropped(pod: Containers) -> None:

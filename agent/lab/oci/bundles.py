@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +69,12 @@ def claim(folder: Path, name: str) -> Bundle:
     return bundle
 
 
-def fill(bundle: Bundle, specification: Object) -> None:
-    """Write the specification, renamed into place, and mount the root."""
+def fill(bundle: Bundle, specification: Object, shown: Iterable[Path] = ()) -> None:
+    """Write the specification, renamed into place, and mount the root, see root.mount()."""
     new = bundle.specification.with_suffix(".new")
     new.write_text(json.dumps(specification))
     new.rename(bundle.specification)
-    root.mount(bundle.path)
+    root.mount(bundle.path, shown)
 
 
 def remove(bundle: Bundle) -> None:

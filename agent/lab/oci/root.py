@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,12 +25,16 @@ from agent.lab.oci.specification import ROOT
 _SCRATCH = "scratch"  # where the tmpfs is, in the bundle: on the machine's root itself, layers would overlap
 _SCRATCH_OPTIONS = "mode=0755,size=512m"
 _EMPTY = {"run": 0o755, "tmp": 0o1777}
+_PASSED = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _OPAQUE = "trusted.overlay.opaque"  # Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mount(bundle: Path) -> None:
-    """Mount the root of a container in its bundle. Nothing is left mounted when that fails (KernelError)."""
+def mount(bundle: Path, shown: Iterable[Path] = ()) -> None:
+    """Mount the root of a container in its bundle. Nothing is left mounted when that fails (KernelError).
+
+    shown: folders that every user of the container reaches, though those above are closed on the machine (/root).
+    """
     scratch, root = bundle / _SCRATCH, bundle / ROOT
     upper, work = scratch / "upper", scratch / "work"
     try:
@@ -42,6 +47,8 @@ def mount(bundle: Path) -> None:
             (upper / name).mkdir()
             (upper / name).chmod(mode)
             os.setxattr(upper / name, _OPAQUE, b"y")
+        for folder in shown:
+            _open_way(upper, folder)
         _mount("overlay", root, f"lowerdir=/,upperdir={upper},workdir={work},index=off,metacopy=off,redirect_dir=off")
     except BaseException:
         remove(bundle)
@@ -73,6 +80,15 @@ def separate_mounts(mountinfo: str, shown: Iterable[Path]) -> list[Object]:
         {"destination": str(target), "type": "bind", "source": str(target), "options": ["bind", "ro", "rprivate"]}
         for target in [*hidden, *separate]
     ]
+
+
+def _open_way(upper: Path, folder: Path) -> None:
+    """Lay folders as the machine's above it, but that all may pass, over those."""
+    for above in [] if _is_hidden(folder) else reversed(folder.parents):
+        laid, found = upper / above.relative_to("/"), above.stat()
+        laid.mkdir(exist_ok=True)
+        laid.chmod(stat.S_IMODE(found.st_mode) | _PASSED)
+        os.chown(laid, found.st_uid, found.st_gid)
 
 
 def _is_hidden(path: Path) -> bool:

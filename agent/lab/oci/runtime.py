@@ -64,7 +64,7 @@ class Runtime:
         """
         bundle = bundles.claim(self._folder, name)
         try:
-            await _to_its_end(lambda: bundles.fill(bundle, _with_separate_mounts(specification)))
+            await _to_its_end(lambda: bundles.fill(bundle, _with_separate_mounts(specification), _SHOWN))
             return await _run(bundle, log)
         except BaseException:
             await asyncio.to_thread(bundles.remove, bundle)
