@@ -23,6 +23,7 @@ from pyroute2 import netns
 from rich.console import Console
 from rich.table import Table
 
+from agent.lab import namespaces
 from bench import results
 from bench.scale import api, controllers, crowded_node, crowds, node_agent, objects, processes
 from bench.scale.measures import Measures, Row
@@ -118,13 +119,13 @@ def report(rows: list[Row]) -> None:
 def namespace_of_our_own() -> Iterator[None]:
     """From here on this process, and all that it starts, is where nobody else has taken a port."""
     name = f"weft-bench-{uuid.uuid4().hex[:8]}"
-    netns.create(name)
+    namespaces.create(name)
     try:
         netns.setns(name)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
         yield
     finally:
-        netns.remove(name)
+        namespaces.delete(name)
 
 
 def main() -> None:

@@ -16,9 +16,9 @@ from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
-from pyroute2 import netns
 
 from agent.controller import registration
+from agent.lab import namespaces
 from agent.proto import authorization_pb2, workload_pb2
 from agent.wire import ADDRESS_TYPE, AUTHORIZATION_TYPE, DISCOVERY_PORT
 from tests.support.cluster import ControlPlane
@@ -70,7 +70,7 @@ def a_controller(plane: ControlPlane, gate: Gate | None = None, **environment: s
     kubeconfig = plane.kubeconfig_of(SYSTEM, "weft-controller")
     server = urlsplit(plane.url)
     assert server.hostname and server.port
-    netns.create(name)
+    namespaces.create(name)
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, timeout=10)
         with (
@@ -80,7 +80,7 @@ def a_controller(plane: ControlPlane, gate: Gate | None = None, **environment: s
         ):
             yield Controller(name, port, process, log)
     finally:
-        netns.remove(name)
+        namespaces.delete(name)
 
 
 @contextlib.contextmanager

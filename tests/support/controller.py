@@ -27,6 +27,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.struct_pb2 import Struct
 from pyroute2 import netns
 
+from agent.lab import namespaces
 from agent.proto import ca_pb2
 from tests.support.signer import Signer
 
@@ -67,12 +68,12 @@ def a_place(folder: Path, signer: Signer) -> Iterator[Place]:
     """A namespace with loopback, and the public half of the token key."""
     (folder / "jwks.json").write_text(signer.key_set())
     place = Place(f"weft-test-controller-{uuid.uuid4().hex[:8]}", folder)
-    netns.create(place.namespace)
+    namespaces.create(place.namespace)
     try:
         subprocess.run(["ip", "-n", place.namespace, "link", "set", "lo", "up"], check=True, timeout=10)
         yield place
     finally:
-        netns.remove(place.namespace)
+        namespaces.delete(place.namespace)
 
 
 def command() -> list[str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pyroute2 import netns
 
 from agent.api.pods import runnable_pod
 from agent.api.pods.spec import RunnablePod
+from agent.lab import namespaces
 from agent.lab.layout import netns_path
 from agent.lab.oci.runtime import read_machine
 from agent.lab.oci.specification import Mount, Place, specification
@@ -115,11 +115,11 @@ def unpacked(folder: Path) -> Iterator[Image]:
     bundle = folder / "bundle"
     subprocess.run(["umoci", "unpack", "--image", f"{LAYOUT}:{tag}", str(bundle)], check=True, timeout=300)
     namespace = f"weft-test-image-{uuid.uuid4().hex[:8]}"
-    netns.create(namespace)
+    namespaces.create(namespace)
     try:
         yield Image(bundle, namespace)
     finally:
-        netns.remove(namespace)
+        namespaces.delete(namespace)
         shutil.rmtree(bundle)
 
 
