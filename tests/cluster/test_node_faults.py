@@ -32,7 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
 Server(("", 8080), Page).serve_forever()
 """
 KILLS = 8
-PATIENCE = 60.0
+PATIENCE = 120.0  # an agent compiles its programs when it starts, here again and again
 # Says what it hears as soon as it runs, and goes on.
 CALLER = "while true; do curl -s --max-time 5 http://web.{namespace}/; sleep 0.2; done"
 
@@ -102,8 +102,8 @@ def test_an_agent_that_is_killed_again_and_again_loses_no_pod_and_lets_none_out(
             name = agent_of(mesh, "node-1")["metadata"]["name"]
             mesh.kubectl("delete", "pod", name, "--grace-period=0", "--force")
             until("another one is there", lambda name=name: is_another(mesh, name), timeout=PATIENCE, pause=0.2)
-        here.kubectl("rollout", "status", "deployment/caller", f"--timeout={PATIENCE:g}s")
         until("the agent is ready", lambda: is_agent_ready(mesh, "node-1"), timeout=PATIENCE, pause=0.2)
+        here.kubectl("rollout", "status", "deployment/caller", "--timeout=50s")
         until("every pod is enrolled", lambda: all(mesh.is_enrolled(here.name)), timeout=PATIENCE, pause=0.2)
         for each in here.pods("caller"):
             log = ("logs", each["metadata"]["name"], "--tail=1")

@@ -78,7 +78,9 @@ def corner(world: LabWorld) -> Iterator[Corner]:
     name = f"test-{uuid.uuid4().hex[:8]}"
     world.plane.kubectl("create", "namespace", name)
     try:
-        yield Corner(world, name)
+        found = Corner(world, name)
+        found.wait("--for=create", "serviceaccount/default")  # no pod is admitted before
+        yield found
     finally:
         world.plane.kubectl("delete", "namespace", name, "--wait=false")
 
